@@ -1,0 +1,1 @@
+"""The issuers' public keys: fetched, checked, kept and rotated."""

@@ -1,0 +1,1 @@
+"""The gRPC surface. Translates between messages and the model; decides nothing."""

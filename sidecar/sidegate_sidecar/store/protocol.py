@@ -1,0 +1,127 @@
+"""What every store can do. The docstrings are the contract; tests/contract runs them against each backend."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from sidegate_sidecar.model import (
+    Attribution,
+    AuditEntry,
+    AuditFilter,
+    LogPage,
+    Registration,
+    SessionRecord,
+    SessionsRevoked,
+    StoreFacts,
+    StoreLimits,
+    Subject,
+    UserRevoked,
+)
+
+
+class SessionStore(Protocol):
+    """Where sessions and revocations live. Knows nothing of tokens or gRPC.
+
+    "No such session" is an answer (`None`). Failing to answer is `StoreUnavailable`, the only exception that a backend
+    lets out for a fault of its own; the driver's error rides along as `__cause__`. Refusals are `InvalidRequest` and
+    `PreconditionFailed` with the reasons of errors.proto. Safe to call from many tasks at once. Strings are checked by
+    the caller: non-empty where they name something, at most 512 bytes, no NUL.
+
+    Every write is one transaction under the log lock: all of it or nothing, whatever is killed when. It is durable when
+    the call returns. Sequences are handed out under that lock, gap-free and in commit order.
+    """
+
+    async def open(self) -> None:
+        """Connect, check the schema's version and the file's integrity. Raises: StartupError, StoreUnavailable."""
+        ...
+
+    async def close(self) -> None:
+        """Release everything. Safe to call twice, and on a store that was never opened."""
+        ...
+
+    async def migrate(self, limits: StoreLimits) -> list[str]:
+        """Bring the schema up to date; the names of the migrations applied. Works before `open`, in any number of
+        processes at once. A new store is created with `limits`; those of an existing one stay as they are.
+        """
+        ...
+
+    async def limits(self) -> StoreLimits:
+        """The limits that retention rests on."""
+        ...
+
+    async def raise_limits(self, limits: StoreLimits) -> StoreLimits:
+        """Raise each limit to the one given where it is lower; never lower one. What is then in force."""
+        ...
+
+    # Reading.
+
+    async def look_up(self, subjects: Sequence[Subject]) -> list[StoreFacts]:
+        """What `check_database` needs, for any number of subjects, in one query. In the order asked.
+
+        Sees every revocation acknowledged before the call began. The record is that of the handle, whoever's it is:
+        comparing user and tenant is the caller's. Watermarks are those of the subject's own user and tenant.
+        """
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        """Up to `limit` entries from sequence `first` on. A page and its head come from one snapshot."""
+        ...
+
+    async def wait_for_change(self, timeout: float) -> None:
+        """Return when the log may have grown since the last call, or after `timeout` seconds. A hint, never proof."""
+        ...
+
+    async def get_session(self, issuer: str, session_handle: str) -> SessionRecord | None:
+        """One registered session, revoked and expired ones included."""
+        ...
+
+    async def list_sessions(self, issuer: str, user_id: str, *, after: str, limit: int) -> list[SessionRecord]:
+        """A user's registered sessions with handles above `after` (by code point), by handle."""
+        ...
+
+    async def list_revocations(self, wanted: AuditFilter, *, before: int | None, limit: int) -> list[AuditEntry]:
+        """Audit entries with sequences below `before` (None: from the newest), newest first."""
+        ...
+
+    # Writing.
+
+    async def register(self, registrations: Sequence[Registration]) -> list[SessionRecord]:
+        """Record sessions, all or none. In the order asked.
+
+        A handle registered before keeps its `create_time` and takes the new `session_expire_time`. A `create_time` by
+        the store's clock is always later than every watermark already written: the log lock decides who was first, not
+        a clock that may have stepped back.
+
+        Raises:
+            PreconditionFailed: SESSION_OF_ANOTHER, SESSION_REVOKED or CREATE_TIME_REVOKED, with metadata `field`, e.g.
+                "requests[3].session_handle"; nothing was recorded.
+            InvalidRequest: `session_expire_time` is not after `create_time`.
+        """
+
+    async def revoke_sessions(
+        self, issuer: str, session_handles: Sequence[str], attribution: Attribution
+    ) -> SessionsRevoked:
+        """Revoke handles, registered or not, all or none. Those revoked before stay as they are.
+
+        Raises:
+            InvalidRequest: REQUEST_ID_REUSED. (A replay of the same request returns the first answer.)
+        """
+
+    async def revoke_user(
+        self,
+        issuer: str,
+        user_id: str,
+        *,
+        tenant_id: str | None,
+        except_session_handle: str | None,
+        accept_unknown_exception: bool,
+        attribution: Attribution,
+    ) -> UserRevoked:
+        """Write a watermark at the store's clock, and revoke every registered session of the user that is alive.
+
+        Args:
+            tenant_id: Only this tenant. None: all.
+            except_session_handle: Spared by this watermark, and by no other. None: none.
+            accept_unknown_exception: Whether an exception that nobody registered will do.
+
+        Raises:
+            InvalidRequest: NOT_A_SESSION_OF_USER, REQUEST_ID_REUSED.
+        """
