@@ -60,6 +60,7 @@ class SessionStore(Protocol):
         Sees every revocation acknowledged before the call began. The record is that of the handle, whoever's it is:
         comparing user and tenant is the caller's. Watermarks are those of the subject's own user and tenant.
         """
+        ...
 
     async def read_log(self, first: int, limit: int) -> LogPage:
         """Up to `limit` entries from sequence `first` on. A page and its head come from one snapshot."""
@@ -95,6 +96,7 @@ class SessionStore(Protocol):
                 "requests[3].session_handle"; nothing was recorded.
             InvalidRequest: `session_expire_time` is not after `create_time`.
         """
+        ...
 
     async def revoke_sessions(
         self, issuer: str, session_handles: Sequence[str], attribution: Attribution
@@ -104,6 +106,7 @@ class SessionStore(Protocol):
         Raises:
             InvalidRequest: REQUEST_ID_REUSED. (A replay of the same request returns the first answer.)
         """
+        ...
 
     async def revoke_user(
         self,
@@ -125,3 +128,4 @@ class SessionStore(Protocol):
         Raises:
             InvalidRequest: NOT_A_SESSION_OF_USER, REQUEST_ID_REUSED.
         """
+        ...
