@@ -5,7 +5,7 @@ and the resolution of both databases. Handles, users, tenants and keys are alway
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import TypeAlias
 
@@ -146,10 +146,20 @@ class VerificationKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """The usable public keys of one issuer. `generation` grows with each change; 0 is the set before the first."""
+    """The usable public keys of one issuer. `generation` grows with each change; 0 is the set before the first.
+
+    Attributes:
+        by_id: The keys that have a `kid`, by it. Of two that share one, the first.
+    """
 
     generation: int
     keys: tuple[VerificationKey, ...]
+    by_id: Mapping[str, VerificationKey] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Reversed, so that the first of a shared `kid` is written last and stays.
+        by_id = {key.key_id: key for key in reversed(self.keys) if key.key_id is not None}
+        object.__setattr__(self, "by_id", by_id)
 
 
 # Sessions and revocations.
