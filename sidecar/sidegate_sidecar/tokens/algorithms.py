@@ -1,0 +1,104 @@
+"""The signature algorithms: how each verifies, and no more than these."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec, padding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
+
+from sidegate_sidecar.model import PublicKey
+
+Verifies: TypeAlias = Callable[[PublicKey, bytes, bytes], bool]
+"""Whether a key verifies a signature (second) over the data (third). False for a key of another type or curve."""
+
+_Hash: TypeAlias = SHA256 | SHA384 | SHA512
+
+# The order of each curve's base point [FIPS 186-4 appendix D.1.2].
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+_P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
+_P521_ORDER = int(
+    "01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"
+    "FA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
+    16,
+)
+
+
+def _rsa(scheme: padding.PKCS1v15 | padding.PSS, digest: _Hash) -> Verifies:
+    """RSASSA-PKCS1-v1_5 or RSASSA-PSS [RFC 7518 §3.3, §3.5].
+
+    The signature is as long as the modulus [RFC 8017 §8.1.2, §8.2.2]. OpenSSL does not insist on that for PSS: it takes
+    a signature that begins with a zero byte without that byte too, which would be a second spelling of one token.
+    """
+
+    def verifies(key: PublicKey, signature: bytes, data: bytes) -> bool:
+        if not isinstance(key, RSAPublicKey) or len(signature) != (key.key_size + 7) // 8:
+            return False
+        try:
+            key.verify(signature, data, scheme, digest)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verifies
+
+
+def _pss(digest: _Hash) -> Verifies:
+    return _rsa(padding.PSS(padding.MGF1(digest), salt_length=digest.digest_size), digest)
+
+
+def _ecdsa(curve: ec.EllipticCurve, order: int, digest: _Hash) -> Verifies:
+    """ECDSA [RFC 7518 §3.4]: r and s as big-endian integers of the order's length, one after the other, and not DER.
+
+    Both lie in [1, order - 1] [CVE-2022-21449]. The twin with s' = order - s is as valid as its sibling.
+    """
+    size = (order.bit_length() + 7) // 8
+    scheme = ec.ECDSA(digest)
+
+    def verifies(key: PublicKey, signature: bytes, data: bytes) -> bool:
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != curve.name:
+            return False
+        if len(signature) != 2 * size:
+            return False
+        r, s = int.from_bytes(signature[:size], "big"), int.from_bytes(signature[size:], "big")
+        if not (0 < r < order and 0 < s < order):
+            return False
+        try:
+            key.verify(encode_dss_signature(r, s), data, scheme)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verifies
+
+
+def _ed25519(key: PublicKey, signature: bytes, data: bytes) -> bool:
+    """EdDSA over Ed25519 [RFC 8037 §3.1]. Length and range of the signature are checked beneath."""
+    if not isinstance(key, Ed25519PublicKey):
+        return False
+    try:
+        key.verify(signature, data)
+    except InvalidSignature:
+        return False
+    return True
+
+
+VERIFIES: Mapping[str, Verifies] = {
+    "RS256": _rsa(padding.PKCS1v15(), SHA256()),
+    "RS384": _rsa(padding.PKCS1v15(), SHA384()),
+    "RS512": _rsa(padding.PKCS1v15(), SHA512()),
+    "PS256": _pss(SHA256()),
+    "PS384": _pss(SHA384()),
+    "PS512": _pss(SHA512()),
+    "ES256": _ecdsa(ec.SECP256R1(), _P256_ORDER, SHA256()),
+    "ES384": _ecdsa(ec.SECP384R1(), _P384_ORDER, SHA384()),
+    "ES512": _ecdsa(ec.SECP521R1(), _P521_ORDER, SHA512()),
+    "EdDSA": _ed25519,
+}
+"""By JWS name. Neither "none" nor anything symmetric is here, so nothing can select it [RFC 8725 §3.1, §3.2]."""
+
+ALGORITHMS = frozenset(VERIFIES)
+"""All that a token may ever be signed with; an issuer entry can only narrow it."""

@@ -1,0 +1,105 @@
+"""The JWS compact form [RFC 7515 §7.1]: three parts, one canonical spelling."""
+
+from binascii import a2b_base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidegate_sidecar.errors import Rejected
+from sidegate_sidecar.model import Claims, Reason
+from sidegate_sidecar.tokens.algorithms import ALGORITHMS
+from sidegate_sidecar.tokens.strict_json import parse_object
+
+MAX_TOKEN_BYTES = 16 * 1024  # 8 kB of claims must fit; nginx caps headers at 8 kB, Envoy at 60 kB
+MAX_KEY_ID_CHARACTERS = 256
+
+_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+# What may come last, and the padding that is left out, by length modulo 4: the bits that carry nothing are zero
+# [RFC 4648 §3.5]. No number of bytes encodes to 1 modulo 4.
+_LAST_AND_PADDING = {
+    0: (_BASE64URL.translate(_TO_STANDARD_ALPHABET), b""),
+    2: (b"AQgw", b"=="),
+    3: (b"AEIMQUYcgkosw048", b"="),
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False)  # no repr: it would put the token into whatever prints it
+class ParsedToken:
+    """A well-formed token that nobody has vouched for yet.
+
+    Attributes:
+        key_id: The header's `kid`, at most 256 characters. None: it has none.
+        algorithm: The header's `alg`, one of ALGORITHMS.
+        token_type: The header's `typ` as written. None: it has none.
+        claims: The payload.
+        claims_json: The payload's text, exactly as written.
+        signing_input: The first two parts as the signature covers them.
+        signature: The third part, decoded. May be empty.
+    """
+
+    key_id: str | None
+    algorithm: str
+    token_type: str | None
+    claims: Claims
+    claims_json: str
+    signing_input: bytes
+    signature: bytes
+
+
+def parse_token(text: str) -> ParsedToken:
+    """Parse the compact form and the JOSE header. The signature is not looked at.
+
+    `jwk`, `jku`, `x5u` and `x5c` are ignored like every header that we do not know: a token cannot bring its own key.
+
+    Raises:
+        Rejected: MALFORMED. UNSUPPORTED_ALGORITHM for any `alg` outside ALGORITHMS, an absent one included.
+    """
+    if len(text) > MAX_TOKEN_BYTES:
+        raise Rejected(Reason.MALFORMED, "the token is larger than 16 KiB")
+    # One pass finds a wrong number of parts, padding, whitespace and foreign alphabets before anything is decoded.
+    if not text.isascii() or (data := text.encode("ascii")).translate(None, _BASE64URL) != b"..":
+        raise Rejected(Reason.MALFORMED, "the token is not three parts of unpadded base64url")
+    header_part, payload_part, signature_part = data.translate(_TO_STANDARD_ALPHABET).split(b".")
+
+    header, _ = parse_object(_decode(header_part))
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
+        raise Rejected(Reason.UNSUPPORTED_ALGORITHM, "the token's alg is none of those supported")
+    # RFC 7515 §4.1.11 and RFC 7797 §7: what must be understood and is not is refused, and we understand none.
+    if "crit" in header or "b64" in header:
+        raise Rejected(Reason.MALFORMED, "the token's header demands an extension")
+    key_id = _text(header, "kid")
+    if key_id is not None and len(key_id) > MAX_KEY_ID_CHARACTERS:
+        raise Rejected(Reason.MALFORMED, "the token's kid is longer than 256 characters")
+    token_type = _text(header, "typ")
+
+    claims, claims_json = parse_object(_decode(payload_part))
+    return ParsedToken(
+        key_id=key_id,
+        algorithm=algorithm,
+        token_type=token_type,
+        claims=claims,
+        claims_json=claims_json,
+        signing_input=data[: len(header_part) + 1 + len(payload_part)],
+        signature=_decode(signature_part),
+    )
+
+
+def _text(header: Mapping[str, object], name: str) -> str | None:
+    """A header parameter that is a string; None if it is absent."""
+    if name not in header:
+        return None
+    value = header[name]
+    if not isinstance(value, str):
+        raise Rejected(Reason.MALFORMED, f"the token's {name} is not a string")
+    return value
+
+
+def _decode(part: bytes) -> bytes:
+    """Decode base64 whose alphabet has been checked, refusing every spelling but the canonical one."""
+    if not part:
+        return b""
+    last, padding = _LAST_AND_PADDING.get(len(part) % 4, (b"", b""))
+    if part[-1] not in last:
+        raise Rejected(Reason.MALFORMED, "a part of the token is not canonical base64url")
+    return a2b_base64(part + padding)
