@@ -5,8 +5,8 @@ from hmac import compare_digest
 from typing import cast
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import SECOND, Claims, Demand, Micros, Reason
-from sidegate_sidecar.tokens.jws import ParsedToken
+from sidegate_sidecar.model import SECOND, Demand, Micros, Reason
+from sidegate_sidecar.tokens.jws import Claims, ParsedToken
 from sidegate_sidecar.tokens.policy import IssuerPolicy
 
 MAX_NAME_BYTES = 512  # handles, users and tenants, in UTF-8; as in the API
@@ -173,11 +173,17 @@ def _instant(claims: Claims, name: str) -> Micros | None:
     if value is None:
         return None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_SECONDS:
-        # In integers: multiplying the double would round twice.
-        numerator, denominator = value.as_integer_ratio()
-        micros, rest = divmod(numerator * SECOND, denominator)
-        return micros + (2 * rest > denominator or (2 * rest == denominator and micros % 2 == 1))
+        return _micros(value)
     raise Rejected(Reason.MALFORMED, f"the claim {name} is not a number of seconds in range")
+
+
+def _micros(seconds: float) -> Micros:
+    if isinstance(seconds, int):
+        return seconds * SECOND
+    # In integers: multiplying the double would round twice.
+    numerator, denominator = seconds.as_integer_ratio()
+    micros, rest = divmod(numerator * SECOND, denominator)
+    return micros + (2 * rest > denominator or (2 * rest == denominator and micros % 2 == 1))
 
 
 def _required_instant(claims: Claims, name: str) -> Micros:

@@ -3,11 +3,16 @@
 from binascii import a2b_base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import Claims, Reason
+from sidegate_sidecar.model import Reason
 from sidegate_sidecar.tokens.algorithms import ALGORITHMS
 from sidegate_sidecar.tokens.strict_json import parse_object
+
+Claims: TypeAlias = Mapping[str, object]
+"""A token's payload as parsed JSON."""
 
 MAX_TOKEN_BYTES = 16 * 1024  # 8 kB of claims must fit; nginx caps headers at 8 kB, Envoy at 60 kB
 MAX_KEY_ID_CHARACTERS = 256
@@ -61,7 +66,30 @@ def parse_token(text: str) -> ParsedToken:
         raise Rejected(Reason.MALFORMED, "the token is not three parts of unpadded base64url")
     header_part, payload_part, signature_part = data.translate(_TO_STANDARD_ALPHABET).split(b".")
 
-    header, _ = parse_object(_decode(header_part))
+    header = _parse_header(header_part)
+    claims, claims_json = parse_object(_decode(payload_part))
+    return ParsedToken(
+        key_id=header.key_id,
+        algorithm=header.algorithm,
+        token_type=header.token_type,
+        claims=claims,
+        claims_json=claims_json,
+        signing_input=data[: len(header_part) + 1 + len(payload_part)],
+        signature=_decode(signature_part),
+    )
+
+
+class _Header(NamedTuple):
+    key_id: str | None
+    algorithm: str
+    token_type: str | None
+
+
+# An issuer writes one header into all tokens of a key, so nearly every one has been read before. Refusals are not kept,
+# and 128 headers of hostile size are 2 MB.
+@lru_cache(maxsize=128)
+def _parse_header(part: bytes) -> _Header:
+    header, _ = parse_object(_decode(part))
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         raise Rejected(Reason.UNSUPPORTED_ALGORITHM, "the token's alg is none of those supported")
@@ -71,18 +99,7 @@ def parse_token(text: str) -> ParsedToken:
     key_id = _text(header, "kid")
     if key_id is not None and len(key_id) > MAX_KEY_ID_CHARACTERS:
         raise Rejected(Reason.MALFORMED, "the token's kid is longer than 256 characters")
-    token_type = _text(header, "typ")
-
-    claims, claims_json = parse_object(_decode(payload_part))
-    return ParsedToken(
-        key_id=key_id,
-        algorithm=algorithm,
-        token_type=token_type,
-        claims=claims,
-        claims_json=claims_json,
-        signing_input=data[: len(header_part) + 1 + len(payload_part)],
-        signature=_decode(signature_part),
-    )
+    return _Header(key_id, algorithm, _text(header, "typ"))
 
 
 def _text(header: Mapping[str, object], name: str) -> str | None:
