@@ -1,0 +1,120 @@
+# Everything that is done to this project, by name. `make` alone lists it.
+# Needs Python 3.11 or later with its venv module, and make. All else is installed into .venv, from hash-locked files.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PROTO_VENV := .venv-proto
+FUZZ_VENV := .venv-fuzz
+BIN := $(VENV)/bin
+
+PYTEST_WORKERS ?= 2
+PYTEST_ARGS ?=
+FUZZ_SECONDS ?= 60
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes -r
+# The build backend is in every lock that the project is installed beside, so no unlocked one has to be fetched.
+INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+.PHONY: help run test lint format types proto proto-check proto-baseline lock fuzz bench clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.sidecar ## Start a sidecar to try things out, with a store and a signing key of its own
+	@$(BIN)/sidegate dev
+
+test: lint types proto-check ## Run all that CI runs: checks, then every test
+	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+lint: $(VENV)/.dev ## Check style, formatting, which module imports which, and that what is imported is declared
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry sidecar clients
+
+format: $(VENV)/.dev ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/buf format protos --write
+
+types: $(VENV)/.dev ## Check the types, with both type checkers
+	$(BIN)/mypy
+	$(BIN)/mypy tools
+	$(BIN)/pyright
+
+proto: $(PROTO_VENV)/.installed ## Regenerate the client's code from the protos
+	$(PROTO_VENV)/bin/python tools/protos.py generate
+
+proto-check: $(VENV)/.dev $(PROTO_VENV)/.installed ## Check the protos: format, lint, compatibility, generated code
+	$(PROTO_VENV)/bin/python tools/protos.py check --buf $(BIN)/buf
+
+proto-baseline: $(PROTO_VENV)/.installed ## Make today's protos the ones to stay compatible with
+	$(PROTO_VENV)/bin/python tools/protos.py baseline
+
+# Universal: one lock for every Python and platform. No address of a registry is written. UPGRADE=--upgrade moves pins.
+UPGRADE ?=
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --no-header --no-annotate $(UPGRADE)
+lock: $(VENV)/.dev ## Regenerate the lock files from what pyproject.toml and proto.in ask for
+	$(COMPILE) pyproject.toml --extra sidecar --group dev -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --extra sidecar --group build -c requirements/dev.lock -o requirements/sidecar.lock
+	$(COMPILE) pyproject.toml --extra sidecar --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
+	$(COMPILE) requirements/proto.in -o requirements/proto.lock
+
+fuzz: $(FUZZ_VENV)/.installed ## Fuzz each target for FUZZ_SECONDS (60)
+	@set -e; for target in fuzz/*_fuzz.py; do \
+		test -e "$$target" || { echo "no target in fuzz/"; exit 1; }; \
+		echo "$$target"; \
+		$(FUZZ_VENV)/bin/python "$$target" -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+bench: $(VENV)/.dev ## Run the benchmarks
+	@set -e; for benchmark in benchmarks/*.py; do \
+		test -e "$$benchmark" || { echo "no benchmark in benchmarks/"; exit 1; }; \
+		echo "$$benchmark"; \
+		$(BIN)/python "$$benchmark"; \
+	done
+
+clean: ## Remove the environments and all that was built; .sidegate, the state of `make run`, stays
+	rm -rf $(VENV) $(PROTO_VENV) $(FUZZ_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+		.import_linter_cache
+	find sidecar clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Environments. A stamp says that its lock is installed; a newer lock or pyproject.toml makes it stale.
+
+# What dev.lock installs includes what sidecar.lock does, at the same versions: `make lock` sees to that.
+$(VENV)/.sidecar: requirements/sidecar.lock pyproject.toml | $(VENV)/.created
+	$(BIN)/python $(PIP_INSTALL) requirements/sidecar.lock
+	$(BIN)/python $(INSTALL_PROJECT)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/.created
+	$(BIN)/python $(PIP_INSTALL) requirements/dev.lock
+	$(BIN)/python $(INSTALL_PROJECT)
+	@touch $(VENV)/.sidecar $@
+
+$(PROTO_VENV)/.installed: requirements/proto.lock | $(PROTO_VENV)/.created
+	$(PROTO_VENV)/bin/python $(PIP_INSTALL) requirements/proto.lock
+	@touch $@
+
+$(FUZZ_VENV)/.installed: requirements/fuzz.lock pyproject.toml | $(FUZZ_VENV)/.created
+	$(FUZZ_VENV)/bin/python $(PIP_INSTALL) requirements/fuzz.lock
+	$(FUZZ_VENV)/bin/python $(INSTALL_PROJECT)
+	@touch $@
+
+# PYTHON=... chooses one; otherwise the first that is new enough. A name on the path proves nothing: version managers put
+# shims there that do not run.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(name))))
+
+%/.created:
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "sidegate needs Python 3.11 or later, and found none. Install one, or name it: make PYTHON=/path/to/python"; \
+		exit 1; } >&2
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "$(PYTHON) lacks its venv module. On Debian and Ubuntu: apt install python3-venv"; exit 1; } >&2
+	$(PYTHON) -m venv $*
+	@touch $@

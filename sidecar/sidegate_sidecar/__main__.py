@@ -1,0 +1,26 @@
+"""The console script `sidegate`: the command line where the extra is installed, the way to get it where it is not."""
+
+import sys
+
+EX_USAGE = 64  # sysexits.h
+OURS = ("sidegate", "sidegate_sidecar")
+
+
+def main() -> int | None:
+    """Run the command line. The exit status; None is success."""
+    try:
+        from sidegate_sidecar.cli.main import run
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] in OURS:
+            raise  # a fault of ours, not a missing extra
+        sys.stderr.write(
+            f"The sidegate command line needs the sidecar extra ({missing.name} is not installed). Install it with:\n"
+            "\n"
+            "    pip install 'sidegate[sidecar]'\n"
+        )
+        return EX_USAGE
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The import contract itself is run by `make lint`; here, that it notices when somebody breaks it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+ROOMS = "The sidecar's rooms import downwards only"
+CLIENT = "The client stands without the sidecar"
+GRPC = "Only the outer rooms know gRPC"
+SQL = "Only the store knows a database driver"
+HTTP = "Only the keys are fetched over HTTP"
+
+BREACHES = [
+    ("sidecar/sidegate_sidecar/model.py", "from sidegate_sidecar import errors", ROOMS),
+    ("sidecar/sidegate_sidecar/keys/__init__.py", "import sidegate_sidecar.store", ROOMS),
+    ("sidecar/sidegate_sidecar/verifier.py", "import sidegate_sidecar.rpc", ROOMS),
+    ("sidecar/sidegate_sidecar/stray.py", "", ROOMS),
+    ("clients/python/sidegate/__init__.py", "import sidegate_sidecar.model", CLIENT),
+    ("sidecar/sidegate_sidecar/verifier.py", "import grpc", GRPC),
+    ("sidecar/sidegate_sidecar/tokens/__init__.py", "from google.protobuf import any_pb2", GRPC),
+    ("sidecar/sidegate_sidecar/revocations/__init__.py", "import sqlite3", SQL),
+    ("sidecar/sidegate_sidecar/store/__init__.py", "import aiohttp", HTTP),
+]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the packages and of the contract, to be broken at will."""
+    for package in ("sidecar/sidegate_sidecar", "clients/python/sidegate"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+def contract_report(checkout: Path) -> tuple[int, str]:
+    """The exit status of the linter and what it printed, unwrapped."""
+    # The checkout's packages come before the installed ones, which are those of this very repository.
+    path = os.pathsep.join(str(checkout / folder) for folder in ("sidecar", "clients/python"))
+    outcome = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return outcome.returncode, outcome.stdout + outcome.stderr
+
+
+def test_the_contract_is_kept(checkout: Path) -> None:
+    status, report = contract_report(checkout)
+
+    assert status == 0, report
+
+
+@pytest.mark.parametrize(
+    ("module", "breach", "contract"), BREACHES, ids=[f"{module}: {breach or 'new'}" for module, breach, _ in BREACHES]
+)
+def test_a_breach_is_noticed(checkout: Path, module: str, breach: str, contract: str) -> None:
+    with (checkout / module).open("a") as source:
+        source.write(f"\n{breach}\n")
+
+    status, report = contract_report(checkout)
+
+    assert status != 0
+    assert f"{contract} BROKEN" in report
