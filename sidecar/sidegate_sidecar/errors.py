@@ -78,6 +78,21 @@ class ForeignRevision(Undecided):
     reason = "FOREIGN_REVISION"
 
 
+class Shed(Undecided):
+    """Too much to do; what is refused now could be decided later. Back off before asking again."""
+
+    reason = "OVERLOADED"
+
+
+class BatchBudgetSpent(Shed):
+    """The batch held the event loop for as long as one may before this item's turn came."""
+
+    reason = "BATCH_BUDGET_SPENT"
+
+    def __init__(self) -> None:
+        super().__init__("the batch spent its CPU budget before this item's turn")
+
+
 class RequestRefused(SidegateError):
     """The request itself cannot be served as it stands, whatever is up or down.
 

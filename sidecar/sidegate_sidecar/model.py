@@ -341,6 +341,13 @@ class StoreLimits:
     max_session_lifetime: Micros
 
 
+Claims: TypeAlias = Mapping[str, object]
+"""A token's payload as parsed JSON."""
+
+
+# For people.
+
+
 @dataclass(frozen=True, slots=True)
 class KeySetStatus:
     """One issuer's keys, for people. `age` is None until the issuer has confirmed a set once."""
@@ -352,5 +359,20 @@ class KeySetStatus:
     last_error: str
 
 
-Claims: TypeAlias = Mapping[str, object]
-"""A token's payload as parsed JSON."""
+class StoreState(StrEnum):
+    """How the store answers. The names of `StoreState` in verification.proto."""
+
+    NOT_CONFIGURED = "NOT_CONFIGURED"
+    AVAILABLE = "AVAILABLE"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class ServingStatus:
+    """What the sidecar knows and how old it is. The index's are None without a store, and until it has loaded."""
+
+    version: str
+    key_sets: tuple[KeySetStatus, ...]
+    index_revision: Revision | None
+    index_lag: Micros | None
+    store_state: StoreState

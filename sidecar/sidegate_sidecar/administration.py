@@ -1,0 +1,192 @@
+"""Registering and revoking: what the admin services may ask of the store, and what must hold when they are answered.
+
+Knows no gRPC and no SQL. Checks every argument before the store sees it, and makes a revocation visible here before it
+is acknowledged.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from sidegate_sidecar.errors import InvalidRequest, NotFound
+from sidegate_sidecar.model import (
+    Attribution,
+    AuditEntry,
+    AuditFilter,
+    Registration,
+    Revision,
+    SessionRecord,
+    SessionsRevoked,
+    UserRevoked,
+)
+from sidegate_sidecar.store.protocol import SessionStore
+
+MAX_NAME_BYTES = 512  # issuers' subject identifiers have at most 255 characters (OpenID Connect Core §2)
+MAX_REASON_BYTES = 1024
+MAX_BATCH = 1000
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+VISIBILITY_WAIT_SECONDS = 1.0  # reading one's own commit takes milliseconds
+
+_Item = TypeVar("_Item")
+
+
+class Revocations(Protocol):
+    """The revocation index of this sidecar."""
+
+    async def reach(self, wanted: Revision, timeout: float) -> None:
+        """Return once the index has that revision. Raises RevisionNotReached, ForeignRevision."""
+        ...
+
+
+class Administration:
+    """What the admin services offer. `issuer` is empty only when exactly one is configured.
+
+    Every method raises StoreUnavailable when the store does not answer (a write may then have happened), and
+    InvalidRequest for a field that is unusable, naming it.
+
+    Args:
+        store: Not owned.
+        revocations: The index to which a revocation is visible before it is acknowledged.
+        accepts_unknown_sessions: The configured issuers; for each, whether sessions that nobody registered are good.
+    """
+
+    def __init__(
+        self, store: SessionStore, revocations: Revocations, accepts_unknown_sessions: Mapping[str, bool]
+    ) -> None:
+        self._store = store
+        self._revocations = revocations
+        self._accepts_unknown_sessions = dict(accepts_unknown_sessions)
+
+    async def register(self, registrations: Sequence[Registration], *, field: str = "") -> list[SessionRecord]:
+        """Record sessions, all or none.
+
+        Args:
+            field: What the batch is called in the request, e.g. "requests"; empty for a single registration.
+
+        Raises:
+            PreconditionFailed: SESSION_OF_ANOTHER, SESSION_REVOKED or CREATE_TIME_REVOKED.
+        """
+        if field:
+            _check_batch(field, registrations)
+        checked = [
+            self._checked(registration, f"{field}[{position}]." if field else "")
+            for position, registration in enumerate(registrations)
+        ]
+        return await self._store.register(checked)
+
+    async def get_session(self, issuer: str, session_handle: str) -> SessionRecord:
+        """One registered session. Raises NotFound."""
+        _check_name("session_handle", session_handle)
+        record = await self._store.get_session(self._resolved(issuer), session_handle)
+        if record is None:
+            raise NotFound("nobody registered a session of that handle", reason="SESSION_NOT_REGISTERED")
+        return record
+
+    async def list_sessions(self, issuer: str, user_id: str, *, after: str, page_size: int) -> list[SessionRecord]:
+        """Up to `page_size` of a user's registered sessions with handles above `after`, by handle."""
+        _check_name("user_id", user_id)
+        return await self._store.list_sessions(
+            self._resolved(issuer), user_id, after=after, limit=checked_page_size(page_size)
+        )
+
+    async def revoke_sessions(
+        self, issuer: str, session_handles: Sequence[str], attribution: Attribution, *, field: str = "session_handles"
+    ) -> SessionsRevoked:
+        """Revoke handles, all or none. `field` is what a single handle is called in the request."""
+        if field == "session_handles":
+            _check_batch(field, session_handles)
+            for position, handle in enumerate(session_handles):
+                _check_name(f"{field}[{position}]", handle)
+        else:
+            _check_name(field, *session_handles)
+        _check_attribution(attribution)
+        outcome = await self._store.revoke_sessions(self._resolved(issuer), session_handles, attribution)
+        await self._revocations.reach(outcome.revision, VISIBILITY_WAIT_SECONDS)
+        return outcome
+
+    async def revoke_user(
+        self,
+        issuer: str,
+        user_id: str,
+        attribution: Attribution,
+        *,
+        tenant_id: str | None,
+        except_session_handle: str | None,
+    ) -> UserRevoked:
+        """Revoke every session of a user begun before now, except one if so asked, in one tenant if so asked."""
+        _check_name("user_id", user_id)
+        if tenant_id is not None:
+            _check_name("tenant_id", tenant_id)
+        if except_session_handle is not None:
+            _check_name("except_session_handle", except_session_handle)
+        _check_attribution(attribution)
+        issuer = self._resolved(issuer)
+        outcome = await self._store.revoke_user(
+            issuer,
+            user_id,
+            tenant_id=tenant_id,
+            except_session_handle=except_session_handle,
+            accept_unknown_exception=self._accepts_unknown_sessions[issuer],
+            attribution=attribution,
+        )
+        await self._revocations.reach(outcome.revision, VISIBILITY_WAIT_SECONDS)
+        return outcome
+
+    async def list_revocations(self, wanted: AuditFilter, *, before: int | None, page_size: int) -> list[AuditEntry]:
+        """Up to `page_size` audit entries with sequences below `before`, newest first."""
+        if wanted.issuer is not None:
+            self._resolved(wanted.issuer)
+        return await self._store.list_revocations(wanted, before=before, limit=checked_page_size(page_size))
+
+    def _resolved(self, issuer: str, field: str = "issuer") -> str:
+        if issuer in self._accepts_unknown_sessions:
+            return issuer
+        if issuer:
+            raise InvalidRequest(field, "no issuer of that name is configured", reason="UNKNOWN_ISSUER")
+        if len(self._accepts_unknown_sessions) == 1:
+            return next(iter(self._accepts_unknown_sessions))
+        raise InvalidRequest(field, "required, for more than one issuer is configured", reason="ISSUER_REQUIRED")
+
+    def _checked(self, registration: Registration, path: str) -> Registration:
+        _check_name(f"{path}session_handle", registration.session_handle)
+        _check_name(f"{path}user_id", registration.user_id)
+        if registration.tenant_id:
+            _check_name(f"{path}tenant_id", registration.tenant_id)
+        return replace(registration, issuer=self._resolved(registration.issuer, f"{path}issuer"))
+
+
+def checked_page_size(page_size: int) -> int:
+    """The page size in force: the default for 0, at most 1,000. Raises InvalidRequest for a negative one."""
+    if page_size < 0:
+        raise InvalidRequest("page_size", "must not be negative")
+    return min(page_size or DEFAULT_PAGE, MAX_PAGE)
+
+
+def _check_batch(field: str, items: Sequence[_Item]) -> None:
+    if not 1 <= len(items) <= MAX_BATCH:
+        raise InvalidRequest(
+            field, f"must hold 1 to {MAX_BATCH} items, not {len(items)}", reason="BATCH_SIZE", limit=str(MAX_BATCH)
+        )
+
+
+def _check_name(field: str, name: str) -> None:
+    if not name:
+        raise InvalidRequest(field, "must not be empty")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidRequest(field, f"must not be longer than {MAX_NAME_BYTES} bytes")
+    if "\x00" in name:  # PostgreSQL cannot store it
+        raise InvalidRequest(field, "must not contain NUL")
+
+
+def _check_attribution(attribution: Attribution) -> None:
+    if len(attribution.reason.encode()) > MAX_REASON_BYTES:
+        raise InvalidRequest("reason", f"must not be longer than {MAX_REASON_BYTES} bytes")
+    if "\x00" in attribution.reason:
+        raise InvalidRequest("reason", "must not contain NUL")
+    if attribution.request_id is not None:
+        try:
+            uuid.UUID(attribution.request_id)
+        except ValueError:
+            raise InvalidRequest("request_id", "must be a UUID") from None

@@ -1,0 +1,268 @@
+"""The composition root: builds everything that the settings ask for, serves, drains. No logic of its own."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
+
+from sidegate_sidecar.administration import Administration
+from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.keys import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeyRing, PemFile
+from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.model import SECOND, Micros, ServingStatus, StoreLimits, StoreState
+from sidegate_sidecar.revocations.follower import LogFollower
+from sidegate_sidecar.rpc.administration import RevocationService, SessionService
+from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
+from sidegate_sidecar.rpc.verification import VerificationService
+from sidegate_sidecar.settings import IssuerEntry, Settings
+from sidegate_sidecar.store.lookup import SharedLookup
+from sidegate_sidecar.store.protocol import SessionStore
+from sidegate_sidecar.store.sqlite import SqliteStore
+from sidegate_sidecar.tokens import IssuerPolicy
+from sidegate_sidecar.verifier import Backing, Verifier
+
+READINESS_SECONDS = 0.05  # how often the sidecar looks whether it has become able to answer
+
+_log = structlog.get_logger(__name__)
+
+
+def now_micros() -> Micros:
+    """The wall clock."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreSide:
+    """What there is only with a store."""
+
+    store: SessionStore
+    follower: LogFollower
+    lookup: SharedLookup
+
+
+class Sidecar:
+    """The whole process but its signals. Start once, stop once; stopping what did not start is fine."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._owned = AsyncExitStack()
+
+    async def start(self) -> tuple[list[Listener], list[Listener]]:
+        """Open the store, load keys and index in the background, serve. Where the data and admin planes listen.
+
+        Serves at once, so that health can be asked; answers UNAVAILABLE and NOT_SERVING until it knows enough.
+
+        Raises:
+            StartupError: It cannot run like this. Nothing is left open.
+        """
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Drain and release everything, in the reverse order of its making."""
+        await self._owned.aclose()
+
+    async def _start(self) -> tuple[list[Listener], list[Listener]]:
+        settings = self._settings
+        key_ring = KeyRing([_keys_config(entry, settings) for entry in settings.issuers])
+        self._owned.push_async_callback(key_ring.close)
+        side = await self._open_store() if settings.sqlite_path is not None else None
+        if side is None and settings.admin_listen:
+            raise StartupError("admin_listen needs a store: set store_url")
+        self._in_background(key_ring.start())
+        endpoints = [self._data_plane(key_ring, side)]
+        if side is not None and settings.admin_listen:
+            endpoints.append(self._admin_plane(side))
+        bound: list[list[Listener]] = []
+        for endpoint in endpoints:
+            bound.append(await endpoint.start())
+            self._owned.push_async_callback(endpoint.stop, settings.shutdown_grace / SECOND)
+        self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
+        return bound[0], bound[1] if len(bound) > 1 else []
+
+    async def _open_store(self) -> _StoreSide:
+        settings = self._settings
+        assert settings.sqlite_path is not None
+        limits = StoreLimits(settings.max_token_lifetime, settings.leeway, settings.max_session_lifetime)
+        store = SqliteStore(settings.sqlite_path, clock=now_micros)
+        self._owned.push_async_callback(store.close)
+        await store.migrate(limits)
+        await store.open()
+        check_limits(limits, await store.limits())
+        follower, lookup = LogFollower(store), SharedLookup(store.look_up)
+        self._in_background(follower.run())
+        self._owned.push_async_callback(lookup.close)
+        return _StoreSide(store, follower, lookup)
+
+    def _data_plane(self, key_ring: KeyRing, side: _StoreSide | None) -> Endpoint:
+        settings = self._settings
+        verifier = Verifier(
+            [_policy(entry, settings) for entry in settings.issuers],
+            key_ring,
+            None if side is None else Backing(side.follower, side.lookup),
+            clock=now_micros,
+        )
+        verification = VerificationService(verifier, lambda: _serving_status(key_ring, side))
+        return Endpoint(
+            [
+                Service(
+                    "sidegate.v1.VerificationService",
+                    partial(verification_pb2_grpc.add_VerificationServiceServicer_to_server, verification),
+                )
+            ],
+            settings.listen,
+            socket_mode=DATA_SOCKET_MODE,
+            reflection_enabled=settings.reflection,
+        )
+
+    def _admin_plane(self, side: _StoreSide) -> Endpoint:
+        settings = self._settings
+        accepts_unknown = {entry.issuer: not _rejects_unknown(entry, settings) for entry in settings.issuers}
+        administration = Administration(side.store, side.follower, accepts_unknown)
+        return Endpoint(
+            [
+                Service(
+                    "sidegate.v1.RevocationService",
+                    partial(
+                        revocation_pb2_grpc.add_RevocationServiceServicer_to_server, RevocationService(administration)
+                    ),
+                ),
+                Service(
+                    "sidegate.v1.SessionService",
+                    partial(
+                        revocation_pb2_grpc.add_SessionServiceServicer_to_server,
+                        SessionService(administration, now_micros),
+                    ),
+                ),
+            ],
+            settings.admin_listen,
+            socket_mode=ADMIN_SOCKET_MODE,
+            reflection_enabled=settings.reflection,
+        )
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run until it ends or the sidecar stops. A fault of it is logged by asyncio when the task is dropped."""
+        task = asyncio.create_task(work)
+
+        async def end() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self._owned.push_async_callback(end)
+
+
+async def run_until_signalled(settings: Settings, started: Callable[[list[Listener], list[Listener]], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `started` is told where the data and admin planes listen.
+
+    Raises:
+        StartupError: It cannot run like this.
+    """
+    signalled = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, signalled.set)
+    sidecar = Sidecar(settings)
+    started(*await sidecar.start())
+    await signalled.wait()
+    _log.info("draining")
+    await sidecar.stop()
+    _log.info("stopped")
+
+
+def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
+    """Refuse to run above what the store's retention rests on: revocations would be forgotten too early.
+
+    Raises:
+        StartupError: Naming each setting that is above its limit.
+    """
+    above = [
+        f"{name} is {getattr(configured, name) / SECOND:g}s, above the {getattr(stored, name) / SECOND:g}s of the store"
+        for name in ("max_token_lifetime", "leeway", "max_session_lifetime")
+        if getattr(configured, name) > getattr(stored, name)
+    ]
+    if above:
+        raise StartupError(f"{'; '.join(above)}. Lower the setting, or raise the store's limit with `sidegate migrate`")
+
+
+async def _serve_when_ready(
+    endpoints: Sequence[Endpoint], key_ring: KeyRing, side: _StoreSide | None, settings: Settings
+) -> None:
+    """Report SERVING once any issuer's keys are there and the index has loaded. From then on outages are survived."""
+    while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):
+        await asyncio.sleep(READINESS_SECONDS)
+    for endpoint in endpoints:
+        await endpoint.set_serving(True)
+    _log.info("serving", listen=[str(listener) for listener in settings.listen])
+
+
+def _has_keys(key_ring: KeyRing) -> bool:
+    return any(status.key_count for status in key_ring.status())
+
+
+def _serving_status(key_ring: KeyRing, side: _StoreSide | None) -> ServingStatus:
+    index = None if side is None else side.follower.index
+    return ServingStatus(
+        version=version("sidegate"),
+        key_sets=tuple(key_ring.status()),
+        index_revision=None if index is None else index.revision,
+        index_lag=None if side is None or index is None else side.follower.lag(),
+        store_state=(
+            StoreState.NOT_CONFIGURED
+            if side is None
+            else StoreState.AVAILABLE
+            if side.follower.answering
+            else StoreState.UNAVAILABLE
+        ),
+    )
+
+
+def _rejects_unknown(entry: IssuerEntry, settings: Settings) -> bool:
+    return (entry.unknown_sessions or settings.unknown_sessions) == "reject"
+
+
+def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
+    return IssuerPolicy(
+        issuer=entry.issuer,
+        algorithms=frozenset(entry.algorithms),
+        audiences=frozenset(entry.audiences),
+        session_claim=entry.session_claim or None,
+        user_claim=entry.user_claim,
+        tenant_claim=entry.tenant_claim,
+        begin_claim=entry.begin_claim,
+        anti_csrf_claim=entry.anti_csrf_claim,
+        anti_csrf_required=entry.anti_csrf_required,
+        token_type=entry.token_type,
+        key_id_required=entry.key_id_required,
+        issuer_claim_absent=entry.issuer_claim_absent,
+        max_token_lifetime=settings.max_token_lifetime,
+        leeway=settings.leeway,
+        issuer_clock_skew=entry.issuer_clock_skew,
+        unknown_sessions_rejected=_rejects_unknown(entry, settings),
+    )
+
+
+def _keys_config(entry: IssuerEntry, settings: Settings) -> IssuerKeysConfig:
+    source: JwksUrl | JwksFile | PemFile | Discovery
+    if entry.jwks_url is not None:
+        source = JwksUrl(
+            entry.jwks_url, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http
+        )
+    elif entry.jwks_file is not None:
+        source = JwksFile(entry.jwks_file)
+    elif entry.pem_file is not None:
+        source = PemFile(entry.pem_file)
+    else:
+        source = Discovery(
+            entry.issuer, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http
+        )
+    return IssuerKeysConfig(entry.issuer, source, saved_copy_dir=settings.key_cache_dir)

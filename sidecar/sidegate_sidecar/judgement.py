@@ -1,0 +1,78 @@
+"""What revocations and the session's record mean for a token. Pure."""
+
+from sidegate_sidecar.errors import Rejected
+from sidegate_sidecar.model import Coverage, Micros, NextAction, Reason, SessionRecord, StoreFacts, Subject
+from sidegate_sidecar.tokens import IssuerPolicy, TokenClaims
+
+
+def check_record(record: SessionRecord | None, subject: Subject, policy: IssuerPolicy, now: Micros) -> None:
+    """Check a session against the register. For `check_database`; `check_coverage` sees to revocations.
+
+    Raises:
+        Rejected: SESSION_NOT_FOUND, WRONG_TENANT or SESSION_EXPIRED.
+    """
+    if record is None:
+        if policy.unknown_sessions_rejected:
+            raise Rejected(Reason.SESSION_NOT_FOUND, "nobody registered the session")
+        return
+    if record.user_id != subject.user_id:
+        raise Rejected(Reason.SESSION_NOT_FOUND, "the session is registered for another user")
+    if record.tenant_id != subject.tenant_id:
+        raise Rejected(Reason.WRONG_TENANT, "the session is registered for another tenant")
+    if record.session_expire_time <= now:
+        raise Rejected(Reason.SESSION_EXPIRED, "the session has expired")
+
+
+def check_key(revoked: bool) -> None:
+    """Refuse what a revoked key has verified. Raises Rejected: KEY_REVOKED."""
+    if revoked:
+        raise Rejected(Reason.KEY_REVOKED, "the key that verified the token was revoked")
+
+
+def check_coverage(
+    coverage: Coverage, claims: TokenClaims, policy: IssuerPolicy, subject: Subject, facts: StoreFacts | None
+) -> bool:
+    """Refuse a session that a revocation covers.
+
+    The instant that a token names and the T of a watermark come from two clocks. Nearer than the issuer's clock skew
+    they cannot be compared; then the register decides, whose `create_time` and T were ordered under one lock.
+
+    Args:
+        facts: What the store knows, once it has been asked.
+
+    Returns:
+        Whether it can only be said after asking the store. Never true if `facts` is given.
+
+    Raises:
+        Rejected: SESSION_REVOKED, USER_REVOKED or TENANT_REVOKED.
+    """
+    if coverage.session_revoked:
+        raise Rejected(Reason.SESSION_REVOKED, "the session was revoked")
+    ambiguous = False
+    for watermark, reason, whose in (
+        (coverage.user_watermark, Reason.USER_REVOKED, "user"),
+        (coverage.tenant_watermark, Reason.TENANT_REVOKED, "tenant"),
+    ):
+        if watermark is None or claims.begin_time > watermark + policy.issuer_clock_skew:
+            continue
+        if claims.begin_time < watermark - policy.issuer_clock_skew:
+            raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")
+        if facts is None:
+            ambiguous = True
+        elif facts.record is None or (facts.record.user_id, facts.record.tenant_id) != (
+            subject.user_id,
+            subject.tenant_id,
+        ):
+            raise Rejected(
+                reason,
+                f"the token was issued within the clock skew of a revocation of its {whose}",
+                next_action=_after_ambiguity(policy),
+            )
+        elif facts.record.create_time <= watermark:
+            raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")
+    return ambiguous
+
+
+def _after_ambiguity(policy: IssuerPolicy) -> NextAction:
+    """A refreshed token carries a later `iat` and is clear of the watermark; `auth_time` stays what it was for ever."""
+    return NextAction.REFRESH if policy.begin_claim is None else NextAction.REAUTHENTICATE

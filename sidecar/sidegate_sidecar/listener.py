@@ -1,0 +1,43 @@
+"""Where to listen: a Unix socket or an address, as gRPC spells them."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A Unix socket (`path`), or an address (`host`, `port`; port 0 lets the system choose)."""
+
+    path: Path | None = None
+    host: str = ""
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From `unix:///path` or `host:port`. Raises ValueError."""
+        if text.startswith("unix:"):
+            path = text.removeprefix("unix:").removeprefix("//")
+            if not path.startswith("/"):
+                raise ValueError(f"{text!r}: a Unix socket is written unix:///absolute/path")
+            return cls(path=Path(path))
+        host, _, port = text.rpartition(":")
+        if not (host and port.isascii() and port.isdecimal() and int(port) <= 65_535):
+            raise ValueError(f"{text!r}: write unix:///path or host:port")
+        return cls(host=host.strip("[]"), port=int(port))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host can reach it."""
+        if self.path is not None or self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:  # a name: who knows where it leads
+            return False
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,0 +1,80 @@
+"""The outermost layer of every RPC: bytes become messages, exceptions become statuses, and nothing else gets out."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from grpc_status import rpc_status
+
+from sidegate_sidecar.errors import InvalidRequest
+from sidegate_sidecar.rpc.status import status_from
+
+OURS = "/sidegate.v1."
+
+Context: TypeAlias = Any
+"""What grpc hands a handler. The stubs of generated code and those of grpc.aio do not agree on its type."""
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Boundary(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of our services; health and reflection look after themselves.
+
+    Parses requests itself: grpc would answer bytes that are no message with INTERNAL.
+    """
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, _Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """The handler of a method within the boundary; made once for each method that exists."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(handler_call_details)
+        if handler is None or not method.startswith(OURS):
+            return handler
+        self._wrapped[method] = wrapped = _unary(handler) if handler.unary_unary else _server_streaming(handler)
+        return wrapped
+
+
+def _unary(handler: _Handler) -> _Handler:
+    answer: Any = handler.unary_unary  # grpc.aio hands out coroutine functions; its stubs know only those of grpc
+
+    async def within_boundary(request: bytes, context: Context) -> Message:
+        try:
+            message: Message = await answer(_parsed(handler, request), context)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
+            await _abort(context, failure)
+        return message
+
+    return grpc.unary_unary_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
+
+
+def _server_streaming(handler: _Handler) -> _Handler:
+    answer: Any = handler.unary_stream
+
+    async def within_boundary(request: bytes, context: Context) -> AsyncIterator[Message]:
+        try:
+            async for message in answer(_parsed(handler, request), context):
+                yield message
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
+            await _abort(context, failure)
+
+    return grpc.unary_stream_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
+
+
+def _parsed(handler: _Handler, request: bytes) -> Message:
+    try:
+        return handler.request_deserializer(request)
+    except DecodeError:
+        raise InvalidRequest("request", "not a message of this RPC", reason="UNREADABLE_REQUEST") from None
+
+
+async def _abort(context: Context, failure: Exception) -> NoReturn:
+    await context.abort_with_status(rpc_status.to_status(status_from(failure)))

@@ -1,0 +1,168 @@
+"""Translation between the messages of sidegate.v1 and the model. Pure, and without a decision."""
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from sidegate.v1 import revocation_pb2, session_pb2, verification_pb2
+
+from sidegate_sidecar import model
+from sidegate_sidecar.errors import InvalidRequest
+
+LAST_TIMESTAMP_SECOND = 253_402_300_799  # google/protobuf/timestamp.proto: 9999-12-31T23:59:59Z
+
+_MICROS = model.SECOND
+_KINDS = {
+    model.RevocationKind.SESSION: revocation_pb2.REVOCATION_KIND_SESSION,
+    model.RevocationKind.USER: revocation_pb2.REVOCATION_KIND_USER,
+    model.RevocationKind.TENANT: revocation_pb2.REVOCATION_KIND_TENANT,
+    model.RevocationKind.KEY: revocation_pb2.REVOCATION_KIND_KEY,
+}
+_REASONS = {
+    reason: session_pb2.RejectionReason.Value(f"REJECTION_REASON_{reason.value}")  # the names are one contract
+    for reason in model.Reason
+}
+_NEXT_ACTIONS = {action: session_pb2.NextAction.Value(f"NEXT_ACTION_{action.value}") for action in model.NextAction}
+_SOURCES = {source: session_pb2.EvidenceSource.Value(f"EVIDENCE_SOURCE_{source.value}") for source in model.Source}
+
+
+def demand_from(request: verification_pb2.VerifyRequest) -> model.Demand:
+    """What is asked. A field that is absent is None."""
+    return model.Demand(
+        access_token=request.access_token,
+        check_database=request.check_database,
+        at_least_as_fresh=(
+            model.Revision(request.at_least_as_fresh.store_id, request.at_least_as_fresh.sequence)
+            if request.HasField("at_least_as_fresh")
+            else None
+        ),
+        accepted_audiences=tuple(request.accepted_audiences),
+        tenant_id=request.tenant_id if request.HasField("tenant_id") else None,
+        anti_csrf_token=request.anti_csrf_token if request.HasField("anti_csrf_token") else None,
+    )
+
+
+def response_from(verdict: model.Verdict) -> verification_pb2.VerifyResponse:
+    """The verdict as Verify answers it."""
+    outcome, evidence = verdict.outcome, evidence_from(verdict.evidence)
+    if isinstance(outcome, model.Session):
+        return verification_pb2.VerifyResponse(
+            session=session_pb2.Session(
+                issuer=outcome.issuer,
+                session_handle=outcome.session_handle,
+                user_id=outcome.user_id,
+                tenant_id=outcome.tenant_id,
+                token_issue_time=timestamp_from(outcome.token_issue_time),
+                token_expire_time=timestamp_from(outcome.token_expire_time),
+                claims_json=outcome.claims_json,
+            ),
+            evidence=evidence,
+        )
+    return verification_pb2.VerifyResponse(
+        rejection=session_pb2.Rejection(
+            reason=_REASONS[outcome.reason], next_action=_NEXT_ACTIONS[outcome.next_action], message=outcome.message
+        ),
+        evidence=evidence,
+    )
+
+
+def evidence_from(evidence: model.Evidence) -> session_pb2.Evidence:
+    """What the verdict rests on."""
+    return session_pb2.Evidence(
+        source=_SOURCES[evidence.source],
+        revision=None if evidence.revision is None else revision_from(evidence.revision),
+        revocation_lag=None if evidence.revocation_lag is None else duration_from(evidence.revocation_lag),
+        key_id=evidence.key_id or "",
+    )
+
+
+def key_set_status_from(status: model.KeySetStatus) -> verification_pb2.KeySetStatus:
+    """One issuer's keys."""
+    return verification_pb2.KeySetStatus(
+        issuer=status.issuer,
+        generation=status.generation,
+        key_count=status.key_count,
+        age=None if status.age is None else duration_from(status.age),
+        last_error=status.last_error,
+    )
+
+
+def registration_from(request: revocation_pb2.RegisterSessionRequest, path: str = "") -> model.Registration:
+    """A session to record. `path` leads the names of its fields in errors, e.g. "requests[3]."."""
+    if not request.HasField("session_expire_time"):
+        raise InvalidRequest(f"{path}session_expire_time", "must be set")
+    return model.Registration(
+        issuer=request.issuer,
+        session_handle=request.session_handle,
+        user_id=request.user_id,
+        tenant_id=request.tenant_id,
+        create_time=(
+            micros_from(request.create_time, f"{path}create_time") if request.HasField("create_time") else None
+        ),
+        session_expire_time=micros_from(request.session_expire_time, f"{path}session_expire_time"),
+    )
+
+
+def registered_session_from(record: model.SessionRecord, now: model.Micros) -> session_pb2.RegisteredSession:
+    """What the store knows of a session, seen at `now`."""
+    if record.revoke_time is not None:
+        state = session_pb2.SESSION_STATE_REVOKED
+    elif record.session_expire_time <= now:
+        state = session_pb2.SESSION_STATE_EXPIRED
+    else:
+        state = session_pb2.SESSION_STATE_ACTIVE
+    return session_pb2.RegisteredSession(
+        issuer=record.issuer,
+        session_handle=record.session_handle,
+        user_id=record.user_id,
+        tenant_id=record.tenant_id,
+        create_time=timestamp_from(record.create_time),
+        session_expire_time=timestamp_from(record.session_expire_time),
+        state=state,
+        revoke_time=None if record.revoke_time is None else timestamp_from(record.revoke_time),
+    )
+
+
+def revocation_from(audit: model.AuditEntry, store_id: str) -> revocation_pb2.Revocation:
+    """One entry of the audit trail."""
+    entry = audit.entry
+    kind = entry.kind
+    subject = entry.subject
+    return revocation_pb2.Revocation(
+        revision=revision_from(model.Revision(store_id, entry.sequence)),
+        kind=_KINDS[kind],
+        issuer=entry.issuer,
+        session_handle=subject if kind is model.RevocationKind.SESSION else "",
+        user_id=subject if kind is model.RevocationKind.USER else audit.user_id,
+        tenant_id=subject if kind is model.RevocationKind.TENANT else entry.tenant_id or "",
+        except_session_handle=entry.except_session_handle or "",
+        key_id=audit.key_id,
+        key_thumbprint=subject if kind is model.RevocationKind.KEY else "",
+        revoke_time=timestamp_from(entry.revoke_time),
+        actor=audit.attribution.actor,
+        reason=audit.attribution.reason,
+        request_id=audit.attribution.request_id or "",
+        cause_sequence=audit.cause_sequence,
+    )
+
+
+def revision_from(revision: model.Revision) -> session_pb2.Revision:
+    """A position in the log."""
+    return session_pb2.Revision(store_id=revision.store_id, sequence=revision.sequence)
+
+
+def timestamp_from(instant: model.Micros) -> Timestamp:
+    """An instant."""
+    seconds, micros = divmod(instant, _MICROS)
+    return Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def micros_from(timestamp: Timestamp, field: str) -> model.Micros:
+    """An instant; what is finer than a microsecond is cut off. Raises InvalidRequest outside the years 1970 to 9999."""
+    if not (0 <= timestamp.seconds <= LAST_TIMESTAMP_SECOND and 0 <= timestamp.nanos < 1_000_000_000):
+        raise InvalidRequest(field, "must be an instant of the years 1970 to 9999")
+    return timestamp.seconds * _MICROS + timestamp.nanos // 1000
+
+
+def duration_from(span: model.Micros) -> Duration:
+    """A span."""
+    seconds, micros = divmod(span, _MICROS)
+    return Duration(seconds=seconds, nanos=micros * 1000)

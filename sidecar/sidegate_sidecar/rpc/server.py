@@ -1,0 +1,135 @@
+"""A gRPC server on its listeners: options that hold under attack, sockets with the right mode, a clean end."""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.rpc.boundary import Boundary
+
+DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
+ADMIN_SOCKET_MODE = 0o600  # the owner alone: whoever can open it can revoke
+SOCKET_DIRECTORY_MODE = 0o2750
+
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # else a second server silently shares the port
+    ("grpc.max_concurrent_streams", 128),  # CVE-2023-44487: without it one attacker starves everybody
+    ("grpc.max_receive_message_length", 5 * 1024 * 1024),  # 256 tokens of 16 KiB and what goes with them
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to serve: its full name, and what adds it to a server."""
+
+    name: str
+    add_to: Callable[[grpc.aio.Server], None]
+
+
+class Endpoint:
+    """One gRPC server with its services, listeners and health. Start once, stop once.
+
+    Args:
+        services: What it serves. Health is served beside them, for each by name and for all as "".
+        listeners: Where.
+        socket_mode: Of its Unix sockets.
+        reflection_enabled: Whether to serve reflection too.
+    """
+
+    def __init__(
+        self, services: Sequence[Service], listeners: Sequence[Listener], *, socket_mode: int, reflection_enabled: bool
+    ) -> None:
+        self._listeners = listeners
+        self._socket_mode = socket_mode
+        self._locks: list[int] = []
+        self._names = [service.name for service in services]
+        self._health = HealthServicer()
+        self._server = grpc.aio.server(interceptors=[Boundary()], options=_OPTIONS)
+        for service in services:
+            service.add_to(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if reflection_enabled:
+            reflection.enable_server_reflection(
+                [*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._server
+            )
+
+    async def start(self) -> list[Listener]:
+        """Bind and serve; NOT_SERVING by health. Where it listens, with the ports that the system chose.
+
+        Raises:
+            StartupError: A listener cannot be had.
+        """
+        await self.set_serving(False)
+        try:
+            bound = [self._bind(listener) for listener in self._listeners]
+        except BaseException:
+            self._unlock()
+            raise
+        await self._server.start()
+        return bound
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checkers and those who watch health."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *self._names):
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float) -> None:
+        """Health first, so that no new caller comes; then let calls in flight finish, for `grace` seconds at most."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+        self._unlock()
+
+    def _bind(self, listener: Listener) -> Listener:
+        if listener.path is None:
+            try:
+                port = self._server.add_insecure_port(str(listener))
+            except RuntimeError:
+                port = 0
+            if port == 0:
+                raise StartupError(f"cannot listen on {listener}: the address is in use or not this host's")
+            return Listener(host=listener.host, port=port)
+        self._locks.append(_claim(listener.path))
+        before = os.umask(0o777 & ~self._socket_mode)  # grpc creates the socket with the mode that the umask leaves
+        try:
+            self._server.add_insecure_port(f"unix:{listener.path}")
+        except RuntimeError:
+            raise StartupError(f"cannot listen on {listener}: the path is too long or not writable") from None
+        finally:
+            os.umask(before)
+        return listener
+
+    def _unlock(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
+
+
+def _claim(path: Path) -> int:
+    """Make the socket's directory and lock its name; the lock's file descriptor.
+
+    grpc silently takes over a path that another server listens on, so a lock file beside it says who has it. A socket
+    without a holder of the lock was left by a process that died, and grpc replaces it.
+    """
+    try:
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
+            path.parent.chmod(SOCKET_DIRECTORY_MODE)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as fault:
+        raise StartupError(f"cannot listen on unix://{path}: {fault.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise StartupError(f"cannot listen on unix://{path}: another process listens there") from None
+    return lock

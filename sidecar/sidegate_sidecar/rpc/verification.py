@@ -1,0 +1,75 @@
+"""VerificationService: the data plane."""
+
+from collections.abc import Callable
+
+from google.rpc.status_pb2 import Status
+from sidegate.v1 import verification_pb2 as v1
+from sidegate.v1 import verification_pb2_grpc
+
+from sidegate_sidecar.errors import InvalidRequest, NotSupported
+from sidegate_sidecar.model import ServingStatus, StoreState, Verdict
+from sidegate_sidecar.rpc.boundary import Context
+from sidegate_sidecar.rpc.messages import (
+    demand_from,
+    duration_from,
+    key_set_status_from,
+    response_from,
+    revision_from,
+)
+from sidegate_sidecar.rpc.status import status_from
+from sidegate_sidecar.verifier import Verifier
+
+MAX_BATCH = 256  # with the cap on tokens, 4 MiB of them
+
+_STORE_STATES = {state: v1.StoreState.Value(f"STORE_STATE_{state.value}") for state in StoreState}
+
+
+class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
+    """Args:
+    verifier: Decides.
+    serving_status: What the sidecar knows and how old it is.
+    """
+
+    def __init__(self, verifier: Verifier, serving_status: Callable[[], ServingStatus]) -> None:
+        self._verifier = verifier
+        self._serving_status = serving_status
+
+    async def Verify(self, request: v1.VerifyRequest, context: Context) -> v1.VerifyResponse:
+        """As verification.proto says."""
+        return response_from(await self._verifier.verify(demand_from(request)))
+
+    async def BatchVerify(self, request: v1.BatchVerifyRequest, context: Context) -> v1.BatchVerifyResponse:
+        """As verification.proto says."""
+        if not 1 <= len(request.requests) <= MAX_BATCH:
+            raise InvalidRequest(
+                "requests",
+                f"must hold 1 to {MAX_BATCH} items, not {len(request.requests)}",
+                reason="BATCH_SIZE",
+                limit=str(MAX_BATCH),
+            )
+        outcomes = await self._verifier.verify_batch([demand_from(item) for item in request.requests])
+        return v1.BatchVerifyResponse(results=[_result_from(outcome) for outcome in outcomes])
+
+    async def SignOut(self, request: v1.SignOutRequest, context: Context) -> v1.SignOutResponse:
+        """As verification.proto says."""
+        raise NotSupported("this sidecar does not end sessions; use the RevocationService of an admin sidecar")
+
+    async def GetServingStatus(
+        self, request: v1.GetServingStatusRequest, context: Context
+    ) -> v1.GetServingStatusResponse:
+        """As verification.proto says."""
+        status = self._serving_status()
+        return v1.GetServingStatusResponse(
+            version=status.version,
+            key_sets=[key_set_status_from(key_set) for key_set in status.key_sets],
+            index_revision=None if status.index_revision is None else revision_from(status.index_revision),
+            index_lag=None if status.index_lag is None else duration_from(status.index_lag),
+            store_state=_STORE_STATES[status.store_state],
+        )
+
+
+def _result_from(outcome: Verdict | Exception) -> v1.BatchVerifyResult:
+    if isinstance(outcome, Verdict):
+        return v1.BatchVerifyResult(response=response_from(outcome))
+    status: Status = status_from(outcome)
+    return v1.BatchVerifyResult(error=status)

@@ -1,0 +1,300 @@
+"""The decision: a token, the keys, the revocation index and, if need be, the store make a verdict.
+
+Knows no gRPC and no SQL. Everything that may wait is a collaborator, described here by what the decision needs of it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from sidegate_sidecar.errors import (
+    BatchBudgetSpent,
+    IndexNotLoaded,
+    PreconditionFailed,
+    Rejected,
+    RevisionNotReached,
+    SidegateError,
+)
+from sidegate_sidecar.judgement import check_coverage, check_key, check_record
+from sidegate_sidecar.model import (
+    Clock,
+    Coverage,
+    Demand,
+    Evidence,
+    KeySet,
+    Micros,
+    Reason,
+    Rejection,
+    Revision,
+    Session,
+    Source,
+    StoreFacts,
+    Subject,
+    Verdict,
+    VerificationKey,
+)
+from sidegate_sidecar.tokens import (
+    IssuerPolicy,
+    ParsedToken,
+    TokenClaims,
+    candidate_keys,
+    check_claims,
+    check_expiry,
+    issuer_of,
+    parse_token,
+    read_claims,
+    verify_signature,
+)
+
+MAX_AUDIENCES = 64
+FRESHNESS_WAIT_SECONDS = 0.25  # how long `at_least_as_fresh` may wait for the index
+BATCH_SLICE_SECONDS = 0.005  # a batch lets others run this often
+BATCH_BUDGET_SECONDS = (
+    0.25  # and holds the event loop no longer than this in all: 256 hostile tokens would for a second
+)
+
+
+class Keys(Protocol):
+    """The issuers' keys."""
+
+    def key_set(self, issuer: str) -> KeySet:
+        """The current set. Raises KeysUnavailable."""
+        ...
+
+    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
+        """The set after the issuer was really asked for a key that the current one lacks. Raises KeysUnavailable."""
+        ...
+
+
+class Index(Protocol):
+    """All revocations that can still match, up to a revision."""
+
+    revision: Revision
+
+    def coverage(self, subject: Subject) -> Coverage:
+        """Which revocations touch a session."""
+        ...
+
+    def key_revoked(self, issuer: str, thumbprint: str) -> bool:
+        """Whether a key was revoked."""
+        ...
+
+
+class Revocations(Protocol):
+    """The index as it is kept current."""
+
+    @property
+    def index(self) -> Index | None:
+        """None until it has loaded once."""
+        ...
+
+    def lag(self) -> Micros:
+        """How long ago the index was last known to be complete."""
+        ...
+
+    async def reach(self, wanted: Revision, timeout: float) -> None:
+        """Return once the index has that revision. Raises RevisionNotReached, ForeignRevision."""
+        ...
+
+
+class SessionLookup(Protocol):
+    """The store, as far as a verdict needs it."""
+
+    async def look_up(self, subject: Subject) -> StoreFacts:
+        """What the store knows now of one session. Raises StoreUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What a sidecar with a store has and a stateless one has not."""
+
+    revocations: Revocations
+    sessions: SessionLookup
+
+
+_Wait: TypeAlias = Callable[[], Awaitable[Any]]
+_Steps: TypeAlias = Generator[_Wait, Any, Verdict]
+"""A decision under way: yields what it has to wait for, is sent the result, returns the verdict.
+
+So one text serves both the single call and the batch, where a demand that need not wait costs no task.
+"""
+
+
+class Verifier:
+    """Answers demands. Safe to call from many tasks of one event loop.
+
+    Args:
+        policies: One for each issuer entry.
+        keys: Their keys.
+        backing: The store's side; None makes the verifier purely stateless.
+        clock: The wall clock.
+    """
+
+    def __init__(self, policies: Sequence[IssuerPolicy], keys: Keys, backing: Backing | None, *, clock: Clock) -> None:
+        self._policies: Mapping[str | None, IssuerPolicy] = {
+            None if policy.issuer_claim_absent else policy.issuer: policy for policy in policies
+        }
+        self._keys = keys
+        self._backing = backing
+        self._clock = clock
+
+    async def verify(self, demand: Demand) -> Verdict:
+        """The verdict on one token.
+
+        Raises:
+            Undecided: Nobody could say.
+            PreconditionFailed: The demand needs a store and there is none.
+        """
+        return await _finish(self._decide(demand))
+
+    async def verify_batch(self, demands: Sequence[Demand]) -> list[Verdict | Exception]:
+        """Verdicts in the order asked; for each demand that has none, the exception that `verify` would have raised.
+
+        Those that need no wait are decided in turn; the others wait together, so that they share a query. Past the CPU
+        budget the rest is `BatchBudgetSpent`.
+        """
+        results: list[Verdict | Exception] = [BatchBudgetSpent()] * len(demands)
+        waiting: dict[int, asyncio.Task[Verdict]] = {}
+        spent, slice_began = 0.0, time.perf_counter()
+        try:
+            for position, demand in enumerate(demands):
+                steps = self._decide(demand)
+                try:
+                    wait = next(steps)
+                except StopIteration as end:
+                    results[position] = end.value
+                except Exception as fault:  # noqa: BLE001 - an item's fault, whatever it is, is the answer to that item
+                    results[position] = fault
+                else:
+                    waiting[position] = asyncio.create_task(_finish(steps, wait))
+                held = time.perf_counter() - slice_began
+                if held >= BATCH_SLICE_SECONDS:
+                    spent += held
+                    if spent >= BATCH_BUDGET_SECONDS:
+                        break
+                    await asyncio.sleep(0)
+                    slice_began = time.perf_counter()
+            for position, outcome in zip(
+                waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True
+            ):
+                if not isinstance(outcome, Verdict | Exception):
+                    raise outcome
+                results[position] = outcome
+        finally:
+            for task in waiting.values():
+                task.cancel()
+        return results
+
+    def _decide(self, demand: Demand) -> _Steps:
+        """The decision, step by step as DESIGN "How Verify decides" numbers them."""
+        _check_demand(demand, self._backing)
+        source, key_id = Source.LOCAL, None
+        try:
+            token = parse_token(demand.access_token)  # 1
+            policy = self._policy_of(token)
+            claims = read_claims(token, policy)
+            key: VerificationKey = yield from self._verifying_key(token, policy)  # 2, 3
+            key_id = key.key_id
+            check_claims(claims, policy, token.token_type, demand, self._clock())
+            subject = Subject(policy.issuer, claims.session_handle, claims.user_id, claims.tenant_id)
+            if self._backing is None:
+                return Verdict(_session(token, policy, claims), self._evidence(source, key_id))
+            revocations, sessions = self._backing.revocations, self._backing.sessions
+            facts: StoreFacts | None = None
+            if demand.at_least_as_fresh is not None:  # 4
+                try:
+                    yield partial(revocations.reach, demand.at_least_as_fresh, FRESHNESS_WAIT_SECONDS)
+                except RevisionNotReached:
+                    facts = yield partial(sessions.look_up, subject)
+            if demand.check_database and facts is None:  # 5
+                facts = yield partial(sessions.look_up, subject)
+            while True:  # 6: last, and again after every wait
+                if facts is not None:
+                    source = Source.DATABASE
+                    check_coverage(facts.coverage, claims, policy, subject, facts)
+                    if demand.check_database:
+                        check_record(facts.record, subject, policy, self._clock())
+                if revocations.index is None:
+                    raise IndexNotLoaded("the revocation index has not loaded yet")
+                check_key(revocations.index.key_revoked(policy.issuer, key.thumbprint))
+                if not check_coverage(revocations.index.coverage(subject), claims, policy, subject, facts):
+                    break
+                facts = yield partial(sessions.look_up, subject)  # 7
+            check_expiry(claims, self._clock())
+            return Verdict(_session(token, policy, claims), self._evidence(source, key_id))
+        except Rejected as refusal:
+            rejection = Rejection(refusal.reason, refusal.next_action, refusal.message)
+            return Verdict(rejection, self._evidence(source, key_id))
+
+    def _policy_of(self, token: ParsedToken) -> IssuerPolicy:
+        issuer = issuer_of(token)
+        policy = self._policies.get(issuer)
+        if policy is None:
+            if issuer is None:
+                raise Rejected(Reason.MISSING_CLAIM, "the token has no iss")
+            raise Rejected(Reason.WRONG_ISSUER, "no configured issuer goes by the token's iss")
+        return policy
+
+    def _verifying_key(self, token: ParsedToken, policy: IssuerPolicy) -> Generator[_Wait, KeySet, VerificationKey]:
+        candidates = candidate_keys(token, self._keys.key_set(policy.issuer), policy)
+        if not candidates and token.key_id is not None:
+            key_set = yield partial(self._keys.key_set_with, policy.issuer, token.key_id)
+            candidates = candidate_keys(token, key_set, policy)
+        if not candidates:
+            raise Rejected(Reason.UNKNOWN_KEY, "the issuer publishes no such key")
+        return verify_signature(token, candidates)
+
+    def _evidence(self, source: Source, key_id: str | None) -> Evidence:
+        revocations = None if self._backing is None else self._backing.revocations
+        if revocations is None or revocations.index is None:
+            return Evidence(source, None, None, key_id)
+        return Evidence(source, revocations.index.revision, revocations.lag(), key_id)
+
+
+async def _finish(steps: _Steps, wait: _Wait | None = None) -> Verdict:
+    """Run a decision to its end, `wait` being what it already waits for."""
+    try:
+        wait = wait if wait is not None else next(steps)
+        while True:
+            try:
+                result = await wait()
+            except SidegateError as failure:
+                wait = steps.throw(failure)
+            else:
+                wait = steps.send(result)
+    except StopIteration as end:
+        verdict: Verdict = end.value
+        return verdict
+
+
+def _check_demand(demand: Demand, backing: Backing | None) -> None:
+    """Refuse what is the caller's mistake, whatever the token is. Raises InvalidRequest, PreconditionFailed."""
+    if not demand.access_token:
+        raise InvalidRequest("access_token", "must not be empty")
+    if len(demand.accepted_audiences) > MAX_AUDIENCES:
+        raise InvalidRequest("accepted_audiences", f"must not hold more than {MAX_AUDIENCES} items")
+    if "" in demand.accepted_audiences:
+        raise InvalidRequest("accepted_audiences", "must not hold an empty item")
+    if demand.tenant_id == "":
+        raise InvalidRequest("tenant_id", "must not be empty if it is set")
+    if backing is None and (demand.check_database or demand.at_least_as_fresh is not None):
+        raise PreconditionFailed(
+            "check_database and at_least_as_fresh need a store, and this sidecar has none",
+            reason="STORE_NOT_CONFIGURED",
+        )
+
+
+def _session(token: ParsedToken, policy: IssuerPolicy, claims: TokenClaims) -> Session:
+    return Session(
+        issuer=policy.issuer,
+        session_handle=claims.session_handle,
+        user_id=claims.user_id,
+        tenant_id=claims.tenant_id,
+        token_issue_time=claims.issue_time,
+        token_expire_time=claims.expire_time,
+        claims_json=token.claims_json,
+    )
