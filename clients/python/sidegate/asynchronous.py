@@ -1,0 +1,130 @@
+"""What the asyncio clients have in common: one channel, opened by the first call, bound to one event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from sidegate.calls import Call, Explanation, Page
+from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
+from sidegate.errors import ClientClosed
+from sidegate.failures import Failure, failure_of
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+class AsyncioClient:
+    """A target and a channel to it. Safe to use from many tasks of one event loop at once.
+
+    Constructing one needs no loop and starts nothing, so a process may construct it, fork, and use it on both sides.
+    It belongs to the loop of its first call. Once that loop is closed, the next loop that uses it takes it over, so
+    that one `asyncio.run` after another works; while it is not, any other loop gets a RuntimeError.
+    """
+
+    def __init__(self, target: str, timeout: float, explain: Explanation) -> None:
+        self._target = target
+        self._timeout = finite_timeout(timeout)
+        self._explain = explain
+        self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+
+    async def wait_until_ready(self, timeout: float = 10.0) -> None:
+        """Return once the sidecar accepts connections. It may still lack keys or its revocation index.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            SidegateError: It did not within `timeout`; VerificationUnavailable or RevocationUnavailable, by client.
+            ClientClosed: Before or meanwhile.
+        """
+        channel = self._open_channel()
+        try:
+            async with asyncio.timeout(finite_timeout(timeout)):
+                await channel.channel_ready()
+        except TimeoutError:
+            message = f"{self._target} did not accept a connection within {timeout:g} s"
+            raise self._explain(Failure("DEADLINE_EXCEEDED", message)) from None
+        except grpc.aio.UsageError as error:
+            raise ClientClosed("the client was closed") from error
+
+    async def close(self) -> None:
+        """Close the connection and end the calls under way. Closing again does nothing."""
+        if self._channel is not None:
+            self._check_loop()
+        self._closed = True
+        self._methods.clear()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target!r})"
+
+    async def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
+        """Send the call and wait for its result. `timeout` in seconds; None: the client's own."""
+        seconds = self._timeout if timeout is None else finite_timeout(timeout)
+        method = self._method(call.path)
+        try:
+            answer = await method(call.request, timeout=seconds)
+        except grpc.RpcError as error:
+            if self._closed:
+                raise ClientClosed("the client was closed during the call") from error
+            raise call.explain(failure_of(error)) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                # Nobody cancelled this task: closing a channel ends its calls in this way.
+                raise ClientClosed("the client was closed during the call") from None
+            raise
+        return call.result(answer)
+
+    async def _items(self, first: Call[Page[ItemT]], timeout: float | None) -> AsyncIterator[ItemT]:
+        """The items of all pages, each page asked for when the one before it is used up."""
+        call: Call[Page[ItemT]] | None = first
+        while call is not None:
+            page = await self._run(call, timeout)
+            for item in page.items:
+                yield item
+            call = page.following
+
+    def _method(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+        channel = self._open_channel()
+        method = self._methods.get(path)
+        if method is None:
+            # Bytes in, bytes out: grpc and grpc.aio treat a message that cannot be parsed differently.
+            method = self._methods[path] = channel.unary_unary(path)
+        return method
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._closed:
+            raise ClientClosed("the client was closed")
+        self._check_loop()
+        if self._channel is None:
+            self._channel = grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+        return self._channel
+
+    def _check_loop(self) -> None:
+        """Make the running loop this client's, if it may be. Raises: RuntimeError."""
+        loop = asyncio.get_running_loop()
+        if self._loop is loop:
+            return
+        if self._loop is not None and not self._loop.is_closed():
+            raise RuntimeError(f"this {type(self).__name__} belongs to another event loop, which is not closed yet")
+        # A channel cannot be closed properly without its loop; dropping the last reference frees it.
+        self._loop, self._channel = loop, None
+        self._methods.clear()

@@ -1,0 +1,116 @@
+"""What the clients for threads have in common: one channel, opened by the first call, shared, closed once."""
+
+import threading
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+import grpc
+
+from sidegate.calls import Call, Explanation, Page
+from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
+from sidegate.errors import ClientClosed
+from sidegate.failures import Failure, failure_of
+
+ResultT = TypeVar("ResultT")
+ItemT = TypeVar("ItemT")
+
+
+class BlockingClient:
+    """A target and a channel to it. Safe to use from many threads at once.
+
+    Constructing one starts nothing, so a process may construct it, fork, and use it on both sides.
+    """
+
+    def __init__(self, target: str, timeout: float, explain: Explanation) -> None:
+        self._target = target
+        self._timeout = finite_timeout(timeout)
+        self._explain = explain
+        self._lock = threading.Lock()
+        self._closed = False
+        self._channel: grpc.Channel | None = None
+        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+
+    def wait_until_ready(self, timeout: float = 10.0) -> None:
+        """Return once the sidecar accepts connections. It may still lack keys or its revocation index.
+
+        Args:
+            timeout: Seconds.
+
+        Raises:
+            SidegateError: It did not within `timeout`; VerificationUnavailable or RevocationUnavailable, by client.
+            ClientClosed: Before or meanwhile.
+        """
+        connected = grpc.channel_ready_future(self._open_channel())
+        try:
+            connected.result(timeout=finite_timeout(timeout))
+        except grpc.FutureTimeoutError:
+            if self._closed:
+                raise ClientClosed("the client was closed") from None
+            message = f"{self._target} did not accept a connection within {timeout:g} s"
+            raise self._explain(Failure("DEADLINE_EXCEEDED", message)) from None
+        finally:
+            connected.cancel()  # else the channel keeps polling for it
+
+    def close(self) -> None:
+        """Close the connection and end the calls under way. Closing again does nothing."""
+        with self._lock:
+            self._closed = True
+            self._methods.clear()
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._target!r})"
+
+    def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
+        """Send the call and wait for its result. `timeout` in seconds; None: the client's own."""
+        seconds = self._timeout if timeout is None else finite_timeout(timeout)
+        method = self._method(call.path)
+        try:
+            answer = method(call.request, timeout=seconds)
+        except grpc.RpcError as error:
+            if self._closed:
+                raise ClientClosed("the client was closed during the call") from error
+            raise call.explain(failure_of(error)) from error
+        except ValueError as error:
+            if self._closed:  # between looking the method up and calling it; gRPC then raises a plain ValueError
+                raise ClientClosed("the client was closed") from error
+            raise
+        return call.result(answer)
+
+    def _items(self, first: Call[Page[ItemT]], timeout: float | None) -> Iterator[ItemT]:
+        """The items of all pages, each page asked for when the one before it is used up."""
+        call: Call[Page[ItemT]] | None = first
+        while call is not None:
+            page = self._run(call, timeout)
+            yield from page.items
+            call = page.following
+
+    def _method(self, path: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+        method = self._methods.get(path)
+        if method is None:
+            channel = self._open_channel()
+            with self._lock:
+                if self._closed:
+                    raise ClientClosed("the client was closed")
+                # Bytes in, bytes out: grpc and grpc.aio treat a message that cannot be parsed differently.
+                method = self._methods.setdefault(path, channel.unary_unary(path))
+        return method
+
+    def _open_channel(self) -> grpc.Channel:
+        with self._lock:
+            if self._closed:
+                raise ClientClosed("the client was closed")
+            if self._channel is None:
+                self._channel = grpc.insecure_channel(self._target, CHANNEL_OPTIONS)
+            return self._channel
