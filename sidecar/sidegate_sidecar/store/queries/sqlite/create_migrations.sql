@@ -1,0 +1,6 @@
+-- Which migrations have been applied. The one table that no migration makes.
+CREATE TABLE IF NOT EXISTS migrations (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    apply_time INTEGER NOT NULL
+) STRICT

@@ -1,0 +1,3 @@
+-- The numbers of the migrations applied.
+SELECT number
+FROM migrations

@@ -1,0 +1,18 @@
+-- A page of a user's registered sessions by handle. BINARY collation of UTF-8 is the order of code points.
+SELECT
+    session.issuer,
+    session.session_handle,
+    session.user_id,
+    session.tenant_id,
+    session.create_time,
+    session.session_expire_time,
+    revocation.revoke_time
+FROM sessions AS session
+LEFT JOIN revocation_log AS revocation
+    ON
+        revocation.kind = 's'
+        AND revocation.issuer = session.issuer
+        AND revocation.subject = session.session_handle
+WHERE session.issuer = :issuer AND session.user_id = :user_id AND session.session_handle > :after
+ORDER BY session.session_handle
+LIMIT :limit

@@ -1,0 +1,55 @@
+-- What check_database needs, for any number of subjects: [[issuer, session_handle, user_id, tenant_id], ...].
+-- One row for each, in their order. Searches indexes only, whatever the tables hold.
+WITH subject AS MATERIALIZED (
+    SELECT
+        key AS position,
+        json_extract(value, '$[0]') AS issuer,
+        json_extract(value, '$[1]') AS session_handle,
+        json_extract(value, '$[2]') AS user_id,
+        json_extract(value, '$[3]') AS tenant_id
+    FROM json_each(:subjects)
+)
+
+SELECT
+    subject.issuer,
+    subject.session_handle,
+    session.user_id,
+    session.tenant_id,
+    session.create_time,
+    session.session_expire_time,
+    revocation.revoke_time,
+    (
+        SELECT watermark.revoke_time
+        FROM revocation_log AS watermark
+        WHERE
+            watermark.kind = 'u'
+            AND watermark.issuer = subject.issuer
+            AND watermark.subject = subject.user_id
+            AND (watermark.tenant_id IS NULL OR watermark.tenant_id = subject.tenant_id)
+            AND (watermark.except_session_handle IS NULL OR watermark.except_session_handle <> subject.session_handle)
+        ORDER BY watermark.revoke_time DESC
+        LIMIT 1
+    ) AS user_watermark,
+    (
+        SELECT watermark.revoke_time
+        FROM revocation_log AS watermark
+        WHERE
+            watermark.kind = 't'
+            AND watermark.issuer = subject.issuer
+            AND watermark.subject = subject.tenant_id
+        ORDER BY watermark.revoke_time DESC
+        LIMIT 1
+    ) AS tenant_watermark
+FROM subject
+LEFT JOIN sessions AS session
+    ON
+        session.issuer = subject.issuer
+        AND session.session_handle = subject.session_handle
+        AND subject.session_handle <> ''
+LEFT JOIN revocation_log AS revocation
+    ON
+        revocation.kind = 's'
+        AND revocation.issuer = subject.issuer
+        AND revocation.subject = subject.session_handle
+        AND subject.session_handle <> ''
+ORDER BY subject.position

@@ -1,0 +1,101 @@
+"""The schema of an SQLite store: bringing it up to date, and judging whether this release can work with it."""
+
+import asyncio
+import sqlite3
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict
+
+import aiosqlite
+
+from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.model import Clock, StoreLimits
+from sidegate_sidecar.store.sql import migrations, query
+
+OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
+
+_MIGRATIONS = migrations("sqlite")
+_CREATE_MIGRATIONS = query("sqlite", "create_migrations")
+_FIND_MIGRATIONS = query("sqlite", "find_migrations")
+_LIST_MIGRATIONS = query("sqlite", "list_migrations")
+_RECORD_MIGRATION = query("sqlite", "record_migration")
+_CREATE_STORE = query("sqlite", "create_store")
+
+
+async def migrate(connection: aiosqlite.Connection, limits: StoreLimits, clock: Clock) -> list[str]:
+    """Apply what is missing, in one transaction; the names. Other processes wait for it and find nothing left to do.
+
+    Raises:
+        StartupError: The schema is newer than this release.
+    """
+    await _use_write_ahead_log(connection)
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        await connection.execute_fetchall(_CREATE_MIGRATIONS)
+        applied = await _applied(connection)
+        missing = [migration for migration in _MIGRATIONS if migration.number not in applied]
+        for migration in missing:
+            for statement in _statements(migration.script):
+                await connection.execute_fetchall(statement)
+            await connection.execute_fetchall(
+                _RECORD_MIGRATION, {"number": migration.number, "name": migration.name, "now": clock()}
+            )
+        await connection.execute_fetchall(_CREATE_STORE, {"store_id": str(uuid.uuid4()), **asdict(limits)})
+    except StartupError:
+        await connection.rollback()
+        raise
+    await connection.execute_fetchall("COMMIT")
+    return [migration.name for migration in missing]
+
+
+async def check(connection: aiosqlite.Connection) -> None:
+    """Judge the file and its schema.
+
+    Raises:
+        StartupError: It is no store, or one that this release cannot work with.
+        sqlite3.DatabaseError: It is damaged.
+    """
+    problems = [row[0] for row in await connection.execute_fetchall("PRAGMA quick_check(1)")]
+    if problems != ["ok"]:
+        raise sqlite3.DatabaseError(f"quick_check: {problems[0]}")
+    if not list(await connection.execute_fetchall(_FIND_MIGRATIONS)):
+        raise StartupError("The file is no session store yet. Make it one with `sidegate migrate`.")
+    applied = await _applied(connection)
+    missing = [migration.name for migration in _MIGRATIONS if migration.safe_before and migration.number not in applied]
+    if missing:
+        raise StartupError(
+            f"The session store lacks {', '.join(missing)}. Bring it up to date with `sidegate migrate`."
+        )
+    [[mode]] = await connection.execute_fetchall("PRAGMA journal_mode")
+    if mode != "wal":
+        raise StartupError(f"The session store is in journal mode {mode}, not wal. Mend it with `sidegate migrate`.")
+
+
+async def _applied(connection: aiosqlite.Connection) -> set[int]:
+    applied = {row["number"] for row in await connection.execute_fetchall(_LIST_MIGRATIONS)}
+    if applied - {migration.number for migration in _MIGRATIONS}:
+        raise StartupError("The session store was migrated by a newer release of sidegate. Run that one, or a later.")
+    return applied
+
+
+async def _use_write_ahead_log(connection: aiosqlite.Connection) -> None:
+    # The mode stays with the file. SQLite does not wait for other processes' locks here as it does elsewhere.
+    while True:
+        try:
+            await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as fault:
+            if fault.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
+def _statements(script: str) -> Iterator[str]:
+    # The driver's own executescript would commit first.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
