@@ -1,0 +1,156 @@
+"""One bounded HTTP GET, made for sources that may be slow, wrong or hostile."""
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from sidegate_sidecar.keys.dialing import TargetRefused, checking_socket_factory
+from sidegate_sidecar.keys.jwks import MAX_DOCUMENT_BYTES
+from sidegate_sidecar.keys.loading import LoadFailed
+from sidegate_sidecar.keys.sources import checked_url
+
+TIMEOUT_SECONDS = 5.0  # in all, from the look-up of the name to the last byte
+_CHUNK_BYTES = 64 * 1024
+_MAX_AGE_DIGITS = 9  # thirty years
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A document, and for how many seconds its sender calls it fresh. None: it did not say."""
+
+    body: bytes
+    max_age: float | None
+
+
+class Fetcher:
+    """Fetches documents of at most 1 MiB.
+
+    Each over a connection of its own: fetches are rare, and what was true of an old connection's address and
+    certificate need not be true any more.
+
+    Args:
+        ca_file: PEM certificates to trust instead of the system's.
+        allow_http: Whether plain http is allowed to other machines.
+        executor: Where certificates are read, which takes longer than the event loop may stand still.
+        timeout: For one document, in seconds.
+    """
+
+    def __init__(
+        self, *, ca_file: Path | None, allow_http: bool, executor: Executor, timeout: float = TIMEOUT_SECONDS
+    ) -> None:
+        self._ca_file = ca_file
+        self._allow_http = allow_http
+        self._executor = executor
+        self._timeout = timeout
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Fetched:
+        """Fetch a document. Only a plain 200 will do; a redirect is a failure.
+
+        Raises:
+            LoadFailed: Whatever went wrong.
+        """
+        try:
+            target = checked_url(url, allow_http=self._allow_http)
+        except ValueError as error:
+            raise LoadFailed(f"the address of the keys is refused: {error}") from None
+        try:
+            async with asyncio.timeout(self._timeout):
+                # True asks for aiohttp's own context, which is not used: http has none.
+                tls = await self._tls_context() if target.scheme == "https" else True
+                loopback_only = target.scheme == "http" and not self._allow_http
+                return await self._get(url, headers, tls, loopback_only=loopback_only)
+        except TimeoutError:
+            raise LoadFailed(f"no complete answer within {self._timeout:g} s") from None
+        except aiohttp.ClientConnectorCertificateError:
+            raise LoadFailed("the server's certificate is not trusted") from None
+        except aiohttp.ClientError as error:
+            # The texts of these hold addresses and what the server sent; their names say enough.
+            refused = _refused_target(error)
+            raise LoadFailed(
+                f"the host is {refused}" if refused else f"the request failed ({type(error).__name__})"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise LoadFailed(f"the request failed ({type(error).__name__})") from None
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._executor, lambda: ssl.create_default_context(cafile=self._ca_file))
+        except OSError:  # ssl.SSLError is one
+            raise LoadFailed("the CA file cannot be read") from None
+
+    async def _get(
+        self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | bool, *, loopback_only: bool
+    ) -> Fetched:
+        connector = aiohttp.TCPConnector(
+            ssl=tls,
+            force_close=True,
+            use_dns_cache=False,
+            socket_factory=checking_socket_factory(loopback_only=loopback_only),
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # A small compressed answer can be a huge one; so none is asked for, and none is unpacked.
+            headers={"Accept": "application/json", **headers, "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            trust_env=False,
+        )
+        async with session, session.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise LoadFailed(f"the server answered {response.status}")
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise LoadFailed("the server compressed its answer unasked")
+            return Fetched(await _bounded_body(response), _max_age(response.headers.getall("Cache-Control", [])))
+
+
+def same_origin(one: str, other: str) -> bool:
+    """Whether two checked URLs have the same scheme, host and port, so that what is secret to one is safe with both."""
+    first, second = (checked_url(url, allow_http=True) for url in (one, other))
+    return (first.scheme, first.hostname, _port(first.scheme, first.port)) == (
+        second.scheme,
+        second.hostname,
+        _port(second.scheme, second.port),
+    )
+
+
+def _port(scheme: str, port: int | None) -> int:
+    return port or (443 if scheme == "https" else 80)
+
+
+async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
+    too_large = LoadFailed(f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
+    if (response.content_length or 0) > MAX_DOCUMENT_BYTES:
+        raise too_large
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > MAX_DOCUMENT_BYTES:
+            raise too_large
+    return bytes(body)
+
+
+def _max_age(fields: list[str]) -> float | None:
+    """RFC 9111 §5.2.2. What may not be stored without asking again is fresh for no time."""
+    directives: dict[str, str] = {}
+    for directive in ",".join(fields).split(","):
+        name, _, value = directive.partition("=")
+        directives[name.strip().lower()] = value.strip().strip('"')
+    if "no-store" in directives or "no-cache" in directives:
+        return 0.0
+    seconds = directives.get("max-age", "")
+    return float(seconds[:_MAX_AGE_DIGITS]) if seconds.isascii() and seconds.isdecimal() else None
+
+
+def _refused_target(error: BaseException) -> str | None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TargetRefused):
+            return str(cause)
+        cause = cause.__cause__
+    return None
