@@ -15,6 +15,8 @@ CLIENT = "The client stands without the sidecar"
 GRPC = "Only the outer rooms know gRPC"
 SQL = "Only the store knows a database driver"
 HTTP = "Only the keys are fetched over HTTP"
+BACKEND = "Only the composition root picks a store"
+SETTINGS = "What the process was told is read at the top and handed down"
 
 BREACHES = [
     ("sidecar/sidegate_sidecar/model.py", "from sidegate_sidecar import errors", ROOMS),
@@ -26,6 +28,8 @@ BREACHES = [
     ("sidecar/sidegate_sidecar/tokens/__init__.py", "from google.protobuf import any_pb2", GRPC),
     ("sidecar/sidegate_sidecar/revocations/__init__.py", "import sqlite3", SQL),
     ("sidecar/sidegate_sidecar/store/__init__.py", "import aiohttp", HTTP),
+    ("sidecar/sidegate_sidecar/administration.py", "import sidegate_sidecar.store.sqlite", BACKEND),
+    ("sidecar/sidegate_sidecar/keys/__init__.py", "import sidegate_sidecar.settings", SETTINGS),
 ]
 
 
