@@ -102,7 +102,7 @@ class AsyncioClient:
                 yield item
             call = page.following
 
-    def _method(self, path: str) -> grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]:
+    def _method(self, path: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":  # not subscriptable at run time
         channel = self._open_channel()
         method = self._methods.get(path)
         if method is None:

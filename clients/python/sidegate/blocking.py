@@ -96,7 +96,7 @@ class BlockingClient:
             yield from page.items
             call = page.following
 
-    def _method(self, path: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
+    def _method(self, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":  # not subscriptable at run time
         method = self._methods.get(path)
         if method is None:
             channel = self._open_channel()

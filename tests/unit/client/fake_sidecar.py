@@ -1,0 +1,140 @@
+"""A sidecar that says what it is told to: the generated services on a real server, with scripted answers."""
+
+import threading
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
+from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
+
+
+@dataclass(frozen=True)
+class Error:
+    """An RPC error to answer with. `details` overrides the serialized google.rpc.Status."""
+
+    code: grpc.StatusCode
+    reason: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    message: str = "so it was scripted"
+    domain: str = "sidegate.dev"
+    details: bytes | None = None
+
+
+class Silence:
+    """Never an answer. `reached` is set when the call has arrived, `ended` when the client has let go of it."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.ended = threading.Event()
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Bytes in place of a serialized response."""
+
+    payload: bytes
+
+
+Answer: TypeAlias = Message | Error | Silence | Raw
+
+
+def fail(error: Error, context: grpc.ServicerContext) -> NoReturn:
+    payload = error.details
+    if payload is None and error.reason is not None:
+        packed = AnyMessage()
+        packed.Pack(ErrorInfo(reason=error.reason, domain=error.domain, metadata=dict(error.metadata)))
+        number: int = error.code.value[0]
+        payload = Status(code=number, message=error.message, details=[packed]).SerializeToString()
+    if payload is not None:
+        context.set_trailing_metadata((("grpc-status-details-bin", payload),))
+    context.abort(error.code, error.message)
+
+
+class Unscripted:
+    """Has every method that generated code registers; Scripted answers before one is called."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda request, context: None  # pyright: ignore[reportUnknownLambdaType] # never called
+
+
+class Scripted(grpc.ServerInterceptor):
+    """Answers every call in place of the servicer, whose generated registration says which methods there are."""
+
+    def __init__(self) -> None:
+        self.answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self.requests: defaultdict[str, list[Any]] = defaultdict(list)
+
+    def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        registered = continuation(handler_call_details)
+        if registered is None:
+            return None  # an unknown path is UNIMPLEMENTED, as it would be at a sidecar
+        name = handler_call_details.method.rpartition("/")[2]
+
+        def answer(request: Message, context: grpc.ServicerContext) -> Message | Raw:
+            self.requests[name].append(request)
+            answers = self.answers[name]
+            scripted = answers.popleft() if len(answers) > 1 else answers[0]
+            if isinstance(scripted, Error):
+                fail(scripted, context)
+            if isinstance(scripted, Silence):
+                context.add_callback(scripted.ended.set)
+                scripted.reached.set()
+                scripted.ended.wait()
+                context.abort(grpc.StatusCode.CANCELLED, "nobody listens any more")
+            return scripted
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=registered.request_deserializer,
+            response_serializer=lambda answer: (
+                answer.payload if isinstance(answer, Raw) else answer.SerializeToString()
+            ),
+        )
+
+
+class FakeSidecar:
+    """All services on one address. The last answer scripted for a method is repeated for ever.
+
+    Attributes:
+        target: Where it listens, as gRPC spells it.
+        requests: By method name, all that came in, in order.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._script = Scripted()
+        servicer: Any = Unscripted()  # of every service at once
+        self.requests = self._script.requests
+        self._server = grpc.server(
+            ThreadPoolExecutor(8, thread_name_prefix="fake-sidecar"),
+            interceptors=[self._script],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", 5 * 1024 * 1024),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        verification_pb2_grpc.add_VerificationServiceServicer_to_server(servicer, self._server)
+        revocation_pb2_grpc.add_RevocationServiceServicer_to_server(servicer, self._server)
+        revocation_pb2_grpc.add_SessionServiceServicer_to_server(servicer, self._server)
+        port = self._server.add_insecure_port(address)
+        self.target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
+        self._server.start()
+
+    def script(self, method: str, *answers: Answer) -> None:
+        """What to answer, in order."""
+        self._script.answers[method] = deque(answers)
+
+    def calls(self, method: str) -> int:
+        """How often the method was called."""
+        return len(self.requests[method])
+
+    def stop(self) -> None:
+        """End the calls under way, those that are never answered too, and close the port."""
+        self._server.stop(None).wait()
