@@ -17,15 +17,6 @@ Verifies: TypeAlias = Callable[[PublicKey, bytes, bytes], bool]
 
 _Hash: TypeAlias = SHA256 | SHA384 | SHA512
 
-# The order of each curve's base point [FIPS 186-4 appendix D.1.2].
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-_P384_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
-_P521_ORDER = int(
-    "01FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"
-    "FA51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409",
-    16,
-)
-
 
 def _rsa(scheme: padding.PKCS1v15 | padding.PSS, digest: _Hash) -> Verifies:
     """RSASSA-PKCS1-v1_5 or RSASSA-PSS [RFC 7518 §3.3, §3.5].
@@ -50,11 +41,12 @@ def _pss(digest: _Hash) -> Verifies:
     return _rsa(padding.PSS(padding.MGF1(digest), salt_length=digest.digest_size), digest)
 
 
-def _ecdsa(curve: ec.EllipticCurve, order: int, digest: _Hash) -> Verifies:
+def _ecdsa(curve: ec.EllipticCurve, digest: _Hash) -> Verifies:
     """ECDSA [RFC 7518 §3.4]: r and s as big-endian integers of the order's length, one after the other, and not DER.
 
     Both lie in [1, order - 1] [CVE-2022-21449]. The twin with s' = order - s is as valid as its sibling.
     """
+    order = curve.group_order
     size = (order.bit_length() + 7) // 8
     scheme = ec.ECDSA(digest)
 
@@ -93,9 +85,9 @@ VERIFIES: Mapping[str, Verifies] = {
     "PS256": _pss(SHA256()),
     "PS384": _pss(SHA384()),
     "PS512": _pss(SHA512()),
-    "ES256": _ecdsa(ec.SECP256R1(), _P256_ORDER, SHA256()),
-    "ES384": _ecdsa(ec.SECP384R1(), _P384_ORDER, SHA384()),
-    "ES512": _ecdsa(ec.SECP521R1(), _P521_ORDER, SHA512()),
+    "ES256": _ecdsa(ec.SECP256R1(), SHA256()),
+    "ES384": _ecdsa(ec.SECP384R1(), SHA384()),
+    "ES512": _ecdsa(ec.SECP521R1(), SHA512()),
     "EdDSA": _ed25519,
 }
 """By JWS name. Neither "none" nor anything symmetric is here, so nothing can select it [RFC 8725 §3.1, §3.2]."""
