@@ -197,15 +197,17 @@ class IssuerKeys:
     def _load(self) -> asyncio.Task[None]:
         """Join the attempt that is under way, or begin one."""
         if self._under_way is None or self._under_way.done():
-            self._begun += 1
-            self._under_way = asyncio.create_task(self._attempt(self._begun))
+            self._under_way = asyncio.create_task(self._attempt())
         return self._under_way
 
     async def _attempt_over(self) -> None:
         if self._under_way is not None:
             await asyncio.wait({self._under_way})  # never cancels it, nor raises its error
 
-    async def _attempt(self, number: int) -> None:
+    async def _attempt(self) -> None:
+        # Counted here and not where the task is made: who arrives before this line still comes before the question.
+        self._begun += 1
+        number = self._begun
         began_at = self._clocks.monotonic()
         refresh_in: float | None = None
         try:
