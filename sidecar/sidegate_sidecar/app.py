@@ -3,11 +3,12 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -77,25 +78,19 @@ class Sidecar:
         settings = self._settings
         key_ring = KeyRing([_keys_config(entry, settings) for entry in settings.issuers])
         self._owned.push_async_callback(key_ring.close)
-        side = await self._open_store() if settings.sqlite_path is not None else None
-        if side is None and settings.admin_listen:
-            raise StartupError("admin_listen needs a store: set store_url")
+        side = None if settings.sqlite_path is None else await self._open_store(settings.sqlite_path)
         self._in_background(key_ring.start())
         endpoints = [self._data_plane(key_ring, side)]
         if side is not None and settings.admin_listen:
             endpoints.append(self._admin_plane(side))
-        bound: list[list[Listener]] = []
-        for endpoint in endpoints:
-            bound.append(await endpoint.start())
-            self._owned.push_async_callback(endpoint.stop, settings.shutdown_grace / SECOND)
+        self._owned.push_async_callback(_stop_all, endpoints, settings.shutdown_grace / SECOND)
+        bound = [await endpoint.start() for endpoint in endpoints]
         self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
         return bound[0], bound[1] if len(bound) > 1 else []
 
-    async def _open_store(self) -> _StoreSide:
-        settings = self._settings
-        assert settings.sqlite_path is not None
-        limits = StoreLimits(settings.max_token_lifetime, settings.leeway, settings.max_session_lifetime)
-        store = SqliteStore(settings.sqlite_path, clock=now_micros)
+    async def _open_store(self, path: Path) -> _StoreSide:
+        limits = store_limits(self._settings)
+        store = SqliteStore(path, clock=now_micros)
         self._owned.push_async_callback(store.close)
         await store.migrate(limits)
         await store.open()
@@ -162,8 +157,10 @@ class Sidecar:
         self._owned.push_async_callback(end)
 
 
-async def run_until_signalled(settings: Settings, started: Callable[[list[Listener], list[Listener]], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `started` is told where the data and admin planes listen.
+async def run_until_signalled(
+    settings: Settings, started: Callable[[Listener, Listener | None], Awaitable[None]]
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `started` is told where the data plane and the admin plane listen.
 
     Raises:
         StartupError: It cannot run like this.
@@ -172,11 +169,29 @@ async def run_until_signalled(settings: Settings, started: Callable[[list[Listen
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     sidecar = Sidecar(settings)
-    started(*await sidecar.start())
+    data_plane, admin_plane = await sidecar.start()
+    await started(data_plane[0], admin_plane[0] if admin_plane else None)
     await signalled.wait()
     _log.info("draining")
     await sidecar.stop()
     _log.info("stopped")
+
+
+async def migrate_store(settings: Settings) -> tuple[list[str], StoreLimits]:
+    """Bring the store up to date and its limits up to the settings'. The migrations applied; the limits in force.
+
+    Raises:
+        StartupError: There is no store, or it cannot be migrated.
+    """
+    if settings.sqlite_path is None:
+        raise StartupError("store_url is not set: there is no store to migrate")
+    store = SqliteStore(settings.sqlite_path, clock=now_micros)
+    try:
+        applied = await store.migrate(store_limits(settings))
+        await store.open()
+        return applied, await store.raise_limits(store_limits(settings))
+    finally:
+        await store.close()
 
 
 def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
@@ -194,11 +209,21 @@ def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
         raise StartupError(f"{'; '.join(above)}. Lower the setting, or raise the store's limit with `sidegate migrate`")
 
 
+async def _stop_all(endpoints: Sequence[Endpoint], grace: float) -> None:
+    """Together: the grace is the sidecar's, not each endpoint's."""
+    await asyncio.gather(*(endpoint.stop(grace) for endpoint in endpoints))
+
+
+def store_limits(settings: Settings) -> StoreLimits:
+    """What the settings want retention to rest on."""
+    return StoreLimits(settings.max_token_lifetime, settings.leeway, settings.max_session_lifetime)
+
+
 async def _serve_when_ready(
     endpoints: Sequence[Endpoint], key_ring: KeyRing, side: _StoreSide | None, settings: Settings
 ) -> None:
     """Report SERVING once any issuer's keys are there and the index has loaded. From then on outages are survived."""
-    while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):
+    while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):  # noqa: ASYNC110 - two rooms
         await asyncio.sleep(READINESS_SECONDS)
     for endpoint in endpoints:
         await endpoint.set_serving(True)

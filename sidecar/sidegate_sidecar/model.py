@@ -305,6 +305,7 @@ class AuditEntry:
     """One entry of the revocation log as a person wants it.
 
     Attributes:
+        store_id: The store that it was read from.
         user_id: SESSION: the user, where a revocation of the user or tenant ended it; else empty.
         key_id: KEY: the `kid`, where it was given.
         cause_sequence: SESSION: the watermark that ended it. 0: it was revoked by itself.
@@ -312,6 +313,7 @@ class AuditEntry:
 
     entry: LogEntry
     attribution: Attribution
+    store_id: str
     user_id: str = ""
     key_id: str = ""
     cause_sequence: int = 0

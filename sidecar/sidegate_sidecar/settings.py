@@ -198,6 +198,12 @@ class Settings(BaseModel):
             raise ValueError("must be sqlite:///path, or empty for a stateless sidecar")
         return url
 
+    @model_validator(mode="after")
+    def _admin_has_a_store(self) -> Self:
+        if self.admin_listen and not self.store_url:
+            raise ValueError(f"{PREFIX}ADMIN_LISTEN: needs a store; set {PREFIX}STORE_URL")
+        return self
+
     @property
     def sqlite_path(self) -> Path | None:
         """The file of the SQLite store; None for a stateless sidecar."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 from sidegate_sidecar.errors import (
     BatchBudgetSpent,
     IndexNotLoaded,
+    InvalidRequest,
     PreconditionFailed,
     Rejected,
     RevisionNotReached,

@@ -28,9 +28,9 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["_Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> "_Handler | None":
         """The handler of a method within the boundary; made once for each method that exists."""
         method = handler_call_details.method
         wrapped = self._wrapped.get(method)
@@ -70,11 +70,14 @@ def _server_streaming(handler: _Handler) -> _Handler:
 
 
 def _parsed(handler: _Handler, request: bytes) -> Message:
+    parse: Any = handler.request_deserializer
     try:
-        return handler.request_deserializer(request)
+        message: Message = parse(request)
     except DecodeError:
         raise InvalidRequest("request", "not a message of this RPC", reason="UNREADABLE_REQUEST") from None
+    return message
 
 
 async def _abort(context: Context, failure: Exception) -> NoReturn:
     await context.abort_with_status(rpc_status.to_status(status_from(failure)))
+    raise AssertionError("abort_with_status returned")

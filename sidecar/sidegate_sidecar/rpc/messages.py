@@ -121,13 +121,13 @@ def registered_session_from(record: model.SessionRecord, now: model.Micros) -> s
     )
 
 
-def revocation_from(audit: model.AuditEntry, store_id: str) -> revocation_pb2.Revocation:
+def revocation_from(audit: model.AuditEntry) -> revocation_pb2.Revocation:
     """One entry of the audit trail."""
     entry = audit.entry
     kind = entry.kind
     subject = entry.subject
     return revocation_pb2.Revocation(
-        revision=revision_from(model.Revision(store_id, entry.sequence)),
+        revision=revision_from(model.Revision(audit.store_id, entry.sequence)),
         kind=_KINDS[kind],
         issuer=entry.issuer,
         session_handle=subject if kind is model.RevocationKind.SESSION else "",

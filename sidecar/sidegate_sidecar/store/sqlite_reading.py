@@ -137,6 +137,7 @@ def _audit_entry(row: sqlite3.Row) -> AuditEntry:
     return AuditEntry(
         entry=entry,
         attribution=Attribution(actor=row["actor"], reason=row["reason"], request_id=row["request_id"]),
+        store_id=row["store_id"],
         user_id=row["user_id"] or "" if entry.kind is RevocationKind.SESSION else "",
         key_id=row["key_id"] or "",
         cause_sequence=row["cause_sequence"] or 0,

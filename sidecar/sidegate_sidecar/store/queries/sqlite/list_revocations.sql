@@ -1,6 +1,7 @@
 -- A page of the audit trail, newest first. `{conditions}` are those of the filters in use: a condition that is always
 -- there and matches NULL would keep every index out.
 SELECT
+    (SELECT store_id FROM store) AS store_id,
     sequence,
     entry_id,
     kind,

@@ -1,0 +1,191 @@
+"""`sidegate revoke`, `sidegate sessions` and `sidegate revocations`: what an admin service can do, by hand."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+from sidegate import RegisteredSession, RevocationClient
+
+from sidegate_sidecar.cli.options import AdminTarget, Issuer, Json, Timeout
+from sidegate_sidecar.cli.outcomes import duration_option, explained_failures, to_json
+
+PIPED_WIDTH = 2000  # wide enough for whoever reads by line; a terminal folds instead
+
+revoke = typer.Typer(no_args_is_help=True, help="End sessions.")
+sessions = typer.Typer(no_args_is_help=True, help="Register sessions and look them up.")
+revocations = typer.Typer(no_args_is_help=True, help="The audit trail.")
+
+_Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit trail.")]
+_RequestId = Annotated[
+    str | None, typer.Option("--request-id", help="A UUID; repeating a call with the same one is safe.")
+]
+_Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
+
+
+@revoke.command("session")
+def revoke_session(
+    handles: Annotated[list[str], typer.Argument(metavar="HANDLE...", help="Session handles, up to 1,000.")],
+    issuer: Issuer = None,
+    reason: _Reason = "",
+    request_id: _RequestId = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Revoke sessions, registered or not: all of them or none."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        outcome = client.revoke_sessions(handles, issuer=issuer, reason=reason, request_id=request_id)
+    if as_json:
+        typer.echo(to_json(outcome))
+        return
+    newly = set(outcome.newly_revoked_handles)
+    for handle in dict.fromkeys(handles):
+        typer.echo(f"{'revoked' if handle in newly else 'was revoked before'}  {handle}")
+
+
+@revoke.command("user")
+def revoke_user(
+    user: Annotated[str, typer.Argument(help="Whose sessions.")],
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only sessions in this tenant.")] = None,
+    except_session: Annotated[
+        str | None, typer.Option("--except", metavar="HANDLE", help="Spare this session of the user.")
+    ] = None,
+    issuer: Issuer = None,
+    reason: _Reason = "",
+    request_id: _RequestId = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Revoke every session of a user that began before now, registered or not."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        outcome = client.revoke_user_sessions(
+            user,
+            tenant_id=tenant,
+            except_session_handle=except_session,
+            issuer=issuer,
+            reason=reason,
+            request_id=request_id,
+        )
+    typer.echo(
+        to_json(outcome)
+        if as_json
+        else f"revoked  every session of {user} begun before now; {outcome.revoked_count} registered ones were alive"
+    )
+
+
+@sessions.command("register")
+def register_session(
+    handle: Annotated[str, typer.Argument(help="The session handle, as its tokens carry it.")],
+    user: Annotated[str, typer.Argument(help="Whose session.")],
+    expires_in: Annotated[str, typer.Option("--expires-in", help="How long it may live: 12h, 30d.")] = "30d",
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant, if any.")] = "",
+    issuer: Issuer = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Record a session. Registering it again moves its end."""
+    ends = datetime.now(UTC) + timedelta(microseconds=duration_option(expires_in))
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        session = client.register_session(handle, user, session_expire_time=ends, tenant_id=tenant, issuer=issuer)
+    _print_sessions([session], as_json)
+
+
+@sessions.command("get")
+def get_session(
+    handle: Annotated[str, typer.Argument(help="The session handle.")],
+    issuer: Issuer = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Print what the store knows of one session. Exits with 1 if nobody registered it."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        session = client.get_session(handle, issuer=issuer)
+    _print_sessions([session], as_json)
+
+
+@sessions.command("list")
+def list_sessions(
+    user: Annotated[str, typer.Argument(help="Whose sessions.")],
+    limit: _Limit = 1000,
+    issuer: Issuer = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """List a user's registered sessions, revoked and expired ones included."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        found = list(islice(client.list_sessions(user, issuer=issuer), limit))
+    _print_sessions(found, as_json)
+
+
+@revocations.command("list")
+def list_revocations(
+    session: Annotated[str | None, typer.Option("--session", help="Only the revocation of this session.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Only revocations of this user.")] = None,
+    tenant: Annotated[str | None, typer.Option("--tenant", help="Only revocations of or within this tenant.")] = None,
+    actor: Annotated[str | None, typer.Option("--actor", help="Only what this caller did.")] = None,
+    limit: _Limit = 100,
+    issuer: Issuer = None,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """List what was revoked, by whom, when and why; newest first."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        found = list(
+            islice(
+                client.list_revocations(
+                    issuer=issuer, session_handle=session, user_id=user, tenant_id=tenant, actor=actor
+                ),
+                limit,
+            )
+        )
+    if as_json:
+        typer.echo(to_json(found))
+        return
+    rows = [
+        (
+            str(entry.revision.sequence),
+            entry.revoke_time.isoformat(timespec="seconds"),
+            entry.kind.value.lower(),
+            entry.session_handle or entry.user_id or entry.tenant_id or entry.key_thumbprint,
+            entry.actor,
+            entry.reason,
+        )
+        for entry in found
+    ]
+    _print_table(("#", "when", "what", "whose", "by", "why"), rows)
+
+
+def _print_sessions(found: Sequence[RegisteredSession], as_json: bool) -> None:
+    if as_json:
+        typer.echo(to_json(list(found)))
+        return
+    rows = [
+        (
+            session.session_handle,
+            session.user_id,
+            session.tenant_id,
+            session.state.value.lower(),
+            session.create_time.isoformat(timespec="seconds"),
+            session.session_expire_time.isoformat(timespec="seconds"),
+        )
+        for session in found
+    ]
+    _print_table(("session", "user", "tenant", "state", "began", "ends"), rows)
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)).print(table)

@@ -1,0 +1,122 @@
+"""`sidegate dev` and `sidegate token mint`: a whole sidegate on this machine, with an issuer of its own."""
+
+import os
+import secrets
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sidegate import AsyncRevocationClient
+
+from sidegate_sidecar.cli.options import STATE_DIRECTORY, StateDirectory
+from sidegate_sidecar.cli.outcomes import Exit, duration_option, fail
+from sidegate_sidecar.cli.serving import serve_or_exit
+from sidegate_sidecar.development import ISSUER, DevelopmentIssuer, write_private
+from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.logs import configure_logging
+from sidegate_sidecar.settings import HOUR, Settings, SettingsInvalid, load_settings
+
+USER = "alice"
+TOKEN_LIFETIME = 12 * HOUR
+SESSION_LIFETIME = timedelta(days=7)
+TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
+
+
+def dev(
+    listen: Annotated[str, typer.Option("--listen", help="The verification service, on loopback.")] = "127.0.0.1:7311",
+    admin_listen: Annotated[
+        str, typer.Option("--admin-listen", help="The admin services, on loopback.")
+    ] = "127.0.0.1:7312",
+    state_dir: StateDirectory = STATE_DIRECTORY,
+) -> None:
+    """Try sidegate out: a store, a signing key, both services on loopback, and a token to play with.
+
+    Everything it keeps lies in one directory, and nothing of it is fit for production: whoever can reach the ports can
+    revoke.
+    """
+    configure_logging("warning", "console")
+    try:
+        issuer = DevelopmentIssuer.load_or_create(state_dir)
+        settings = _dev_settings(issuer, listen, admin_listen)
+    except SettingsInvalid as invalid:
+        fail(Exit.USAGE, "\n  ".join(invalid.mistakes))
+    except (StartupError, OSError) as failure:
+        fail(Exit.UNAVAILABLE, str(failure))
+
+    async def welcome(data_plane: Listener, admin_plane: Listener | None) -> None:
+        handle = f"session-{secrets.token_hex(4)}"
+        token = issuer.mint(USER, handle, lifetime=TOKEN_LIFETIME)
+        write_private(state_dir / TOKEN_FILE, f"{token}\n".encode())
+        async with AsyncRevocationClient(str(admin_plane)) as client:
+            await client.register_session(handle, USER, session_expire_time=datetime.now(UTC) + SESSION_LIFETIME)
+        typer.echo(_welcome(state_dir, data_plane, admin_plane, handle, token))
+
+    serve_or_exit(settings, welcome)
+
+
+def mint(
+    user: Annotated[str, typer.Option("--user", help="Whose token.")] = USER,
+    session: Annotated[str | None, typer.Option("--session", help="The session handle. [default: a new one]")] = None,
+    tenant: Annotated[str, typer.Option("--tenant", help="The tenant, if any.")] = "",
+    lifetime: Annotated[str, typer.Option("--lifetime", help="How long it is good: 90s, 12h.")] = "12h",
+    state_dir: StateDirectory = STATE_DIRECTORY,
+) -> None:
+    """Print an access token signed with the development key. For a `sidegate dev` that uses the same directory."""
+    try:
+        issuer = DevelopmentIssuer.load(state_dir)
+    except StartupError as failure:
+        fail(Exit.UNAVAILABLE, str(failure))
+    handle = session or f"session-{secrets.token_hex(4)}"
+    typer.echo(issuer.mint(user, handle, tenant_id=tenant, lifetime=duration_option(lifetime)))
+
+
+def _dev_settings(issuer: DevelopmentIssuer, listen: str, admin_listen: str) -> Settings:
+    settings = {
+        "SIDEGATE_LISTEN": listen,
+        "SIDEGATE_ADMIN_LISTEN": admin_listen,
+        "SIDEGATE_STORE_URL": f"sqlite://{(issuer.directory / 'sessions.db').absolute()}",
+        "SIDEGATE_ISSUER": ISSUER,
+        "SIDEGATE_JWKS_FILE": str(issuer.jwks_file.absolute()),
+        "SIDEGATE_TENANT_CLAIM": "tid",
+        "SIDEGATE_REFLECTION": "true",
+    }
+    return load_settings(settings, admin_on_loopback=True)
+
+
+def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener | None, handle: str, token: str) -> str:
+    command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).is_absolute() else sys.argv[0]
+    verify = f'{command} verify --target {data_plane} "$(cat {state_dir / TOKEN_FILE})"'
+    elsewhere = "" if state_dir == STATE_DIRECTORY else f" --state-dir {state_dir}"
+    return f"""
+sidegate dev: verification on {data_plane}, admin on {admin_plane}, state in {state_dir}/
+
+An access token of user {USER}, session {handle}, good for {TOKEN_LIFETIME // HOUR} h:
+
+{token}
+
+It is in {state_dir / TOKEN_FILE} too. Try, from a second terminal in this directory:
+
+  # valid
+  {verify}
+
+  # valid, and the database says so as well
+  {verify} --check-database
+
+  # revoke the session
+  {command} revoke session --target {admin_plane} {handle} --reason "trying it out"
+
+  # refused, with and without asking the database
+  {verify}
+  {verify} --check-database
+
+  # who did that?
+  {command} revocations list --target {admin_plane}
+
+  # another token, of a session of your own choice
+  {command} token mint --user bob --session bobs-laptop{elsewhere}
+
+Ctrl-C ends it.
+"""
