@@ -6,8 +6,8 @@ EX_USAGE = 64  # sysexits.h
 OURS = ("sidegate", "sidegate_sidecar")
 
 
-def main() -> int | None:
-    """Run the command line. The exit status; None is success."""
+def main() -> int:
+    """Run the command line. The exit status."""
     try:
         from sidegate_sidecar.cli.main import run
     except ModuleNotFoundError as missing:

@@ -17,6 +17,7 @@ SQL = "Only the store knows a database driver"
 HTTP = "Only the keys are fetched over HTTP"
 BACKEND = "Only the composition root picks a store"
 SETTINGS = "What the process was told is read at the top and handed down"
+DEVELOPMENT = "What signs tokens stays out of what serves"
 
 BREACHES = [
     ("sidecar/sidegate_sidecar/model.py", "from sidegate_sidecar import errors", ROOMS),
@@ -30,6 +31,7 @@ BREACHES = [
     ("sidecar/sidegate_sidecar/store/__init__.py", "import aiohttp", HTTP),
     ("sidecar/sidegate_sidecar/administration.py", "import sidegate_sidecar.store.sqlite", BACKEND),
     ("sidecar/sidegate_sidecar/keys/__init__.py", "import sidegate_sidecar.settings", SETTINGS),
+    ("sidecar/sidegate_sidecar/app.py", "import sidegate_sidecar.development", DEVELOPMENT),
 ]
 
 
