@@ -8,10 +8,10 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from sidegate.calls import Call, Explanation, Page
+from sidegate.calls import NO_ANSWER, Call, Explanation, Page, health_check
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
-from sidegate.errors import ClientClosed
-from sidegate.failures import Failure, failure_of
+from sidegate.errors import CallFailed, ClientClosed
+from sidegate.failures import failure_of
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -35,24 +35,21 @@ class AsyncioClient:
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def wait_until_ready(self, timeout: float = 10.0) -> None:
-        """Return once the sidecar accepts connections. It may still lack keys or its revocation index.
+        """Return once the sidecar answers. It may still lack keys or its revocation index: ask `serving_status`.
 
         Args:
             timeout: Seconds.
 
         Raises:
-            SidegateError: It did not within `timeout`; VerificationUnavailable or RevocationUnavailable, by client.
+            VerificationUnavailable, RevocationUnavailable: It does not within `timeout`. The latter by admin clients.
             ClientClosed: Before or meanwhile.
         """
-        channel = self._open_channel()
         try:
-            async with asyncio.timeout(finite_timeout(timeout)):
-                await channel.channel_ready()
-        except TimeoutError:
-            message = f"{self._target} did not accept a connection within {timeout:g} s"
-            raise self._explain(Failure("DEADLINE_EXCEEDED", message)) from None
-        except grpc.aio.UsageError as error:
-            raise ClientClosed("the client was closed") from error
+            await self._run(health_check(self._explain), timeout, wait_for_ready=True)
+        except CallFailed as error:
+            if error.code in NO_ANSWER:
+                raise
+            # Any other error was sent by somebody: a listener without a health service answers UNIMPLEMENTED.
 
     async def close(self) -> None:
         """Close the connection and end the calls under way. Closing again does nothing."""
@@ -75,12 +72,17 @@ class AsyncioClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
 
-    async def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
-        """Send the call and wait for its result. `timeout` in seconds; None: the client's own."""
+    async def _run(self, call: Call[ResultT], timeout: float | None, *, wait_for_ready: bool = False) -> ResultT:
+        """Send the call and wait for its result.
+
+        Args:
+            timeout: Seconds. None: the client's own.
+            wait_for_ready: While there is no connection, wait for one rather than fail with UNAVAILABLE.
+        """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         method = self._method(call.path)
         try:
-            answer = await method(call.request, timeout=seconds)
+            answer = await method(call.request, timeout=seconds, wait_for_ready=wait_for_ready)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error

@@ -7,10 +7,10 @@ from typing import Self, TypeVar
 
 import grpc
 
-from sidegate.calls import Call, Explanation, Page
+from sidegate.calls import NO_ANSWER, Call, Explanation, Page, health_check
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
-from sidegate.errors import ClientClosed
-from sidegate.failures import Failure, failure_of
+from sidegate.errors import CallFailed, ClientClosed
+from sidegate.failures import failure_of
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -32,25 +32,21 @@ class BlockingClient:
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     def wait_until_ready(self, timeout: float = 10.0) -> None:
-        """Return once the sidecar accepts connections. It may still lack keys or its revocation index.
+        """Return once the sidecar answers. It may still lack keys or its revocation index: ask `serving_status`.
 
         Args:
             timeout: Seconds.
 
         Raises:
-            SidegateError: It did not within `timeout`; VerificationUnavailable or RevocationUnavailable, by client.
+            VerificationUnavailable, RevocationUnavailable: It does not within `timeout`. The latter by admin clients.
             ClientClosed: Before or meanwhile.
         """
-        connected = grpc.channel_ready_future(self._open_channel())
         try:
-            connected.result(timeout=finite_timeout(timeout))
-        except grpc.FutureTimeoutError:
-            if self._closed:
-                raise ClientClosed("the client was closed") from None
-            message = f"{self._target} did not accept a connection within {timeout:g} s"
-            raise self._explain(Failure("DEADLINE_EXCEEDED", message)) from None
-        finally:
-            connected.cancel()  # else the channel keeps polling for it
+            self._run(health_check(self._explain), timeout, wait_for_ready=True)
+        except CallFailed as error:
+            if error.code in NO_ANSWER:
+                raise
+            # Any other error was sent by somebody: a listener without a health service answers UNIMPLEMENTED.
 
     def close(self) -> None:
         """Close the connection and end the calls under way. Closing again does nothing."""
@@ -72,12 +68,17 @@ class BlockingClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._target!r})"
 
-    def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
-        """Send the call and wait for its result. `timeout` in seconds; None: the client's own."""
+    def _run(self, call: Call[ResultT], timeout: float | None, *, wait_for_ready: bool = False) -> ResultT:
+        """Send the call and wait for its result.
+
+        Args:
+            timeout: Seconds. None: the client's own.
+            wait_for_ready: While there is no connection, wait for one rather than fail with UNAVAILABLE.
+        """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         method = self._method(call.path)
         try:
-            answer = method(call.request, timeout=seconds)
+            answer = method(call.request, timeout=seconds, wait_for_ready=wait_for_ready)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error

@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -61,7 +61,7 @@ class Unscripted:
     """Has every method that generated code registers; Scripted answers before one is called."""
 
     def __getattr__(self, name: str) -> Any:
-        return lambda request, context: None  # pyright: ignore[reportUnknownLambdaType] # never called
+        return name
 
 
 class Scripted(grpc.ServerInterceptor):
@@ -70,6 +70,7 @@ class Scripted(grpc.ServerInterceptor):
     def __init__(self) -> None:
         self.answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
         self.requests: defaultdict[str, list[Any]] = defaultdict(list)
+        self.seconds_left: dict[str, float | None] = {}
 
     def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
         registered = continuation(handler_call_details)
@@ -79,6 +80,7 @@ class Scripted(grpc.ServerInterceptor):
 
         def answer(request: Message, context: grpc.ServicerContext) -> Message | Raw:
             self.requests[name].append(request)
+            self.seconds_left[name] = context.time_remaining()
             answers = self.answers[name]
             scripted = answers.popleft() if len(answers) > 1 else answers[0]
             if isinstance(scripted, Error):
@@ -90,13 +92,10 @@ class Scripted(grpc.ServerInterceptor):
                 context.abort(grpc.StatusCode.CANCELLED, "nobody listens any more")
             return scripted
 
-        return grpc.unary_unary_rpc_method_handler(
-            answer,
-            request_deserializer=registered.request_deserializer,
-            response_serializer=lambda answer: (
-                answer.payload if isinstance(answer, Raw) else answer.SerializeToString()
-            ),
-        )
+        def serialize(answered: Message | Raw) -> bytes:
+            return answered.payload if isinstance(answered, Raw) else answered.SerializeToString()
+
+        return cast("Any", grpc).unary_unary_rpc_method_handler(answer, registered.request_deserializer, serialize)
 
 
 class FakeSidecar:
@@ -105,12 +104,14 @@ class FakeSidecar:
     Attributes:
         target: Where it listens, as gRPC spells it.
         requests: By method name, all that came in, in order.
+        seconds_left: By method name, until the deadline of the last call when it came in.
     """
 
     def __init__(self, address: str) -> None:
         self._script = Scripted()
         servicer: Any = Unscripted()  # of every service at once
         self.requests = self._script.requests
+        self.seconds_left = self._script.seconds_left
         self._server = grpc.server(
             ThreadPoolExecutor(8, thread_name_prefix="fake-sidecar"),
             interceptors=[self._script],
