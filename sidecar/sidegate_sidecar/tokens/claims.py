@@ -1,8 +1,7 @@
 """The claims of a token: read once into types, checked again on every use."""
 
-from dataclasses import dataclass
 from hmac import compare_digest
-from typing import cast
+from typing import NamedTuple, cast
 
 from sidegate_sidecar.errors import Rejected
 from sidegate_sidecar.model import SECOND, Demand, Micros, Reason
@@ -13,8 +12,7 @@ MAX_NAME_BYTES = 512  # handles, users and tenants, in UTF-8; as in the API
 MAX_SECONDS = 2**53  # beyond it a double no longer tells one second from the next
 
 
-@dataclass(frozen=True, slots=True, repr=False)  # no repr: it would put claims into whatever prints it
-class TokenClaims:
+class TokenClaims(NamedTuple):  # as ParsedToken, and for its reason
     """What a token says, typed. Instants are microseconds since the epoch.
 
     Attributes:
@@ -36,6 +34,9 @@ class TokenClaims:
     begin_time: Micros
     audiences: tuple[str, ...]
     anti_csrf_token: str | None
+
+    def __repr__(self) -> str:
+        return "<TokenClaims>"  # the claims would end up in whatever prints this
 
 
 def issuer_of(token: ParsedToken) -> str | None:
@@ -172,18 +173,14 @@ def _instant(claims: Claims, name: str) -> Micros | None:
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < MAX_SECONDS:
-        return _micros(value)
+    if type(value) is int and 0 <= value < MAX_SECONDS:  # isinstance would let in true and false
+        return value * SECOND
+    if type(value) is float and 0 <= value < MAX_SECONDS:
+        # In integers: multiplying the double would round twice.
+        numerator, denominator = value.as_integer_ratio()
+        micros, rest = divmod(numerator * SECOND, denominator)
+        return micros + (2 * rest > denominator or (2 * rest == denominator and micros % 2 == 1))
     raise Rejected(Reason.MALFORMED, f"the claim {name} is not a number of seconds in range")
-
-
-def _micros(seconds: float) -> Micros:
-    if isinstance(seconds, int):
-        return seconds * SECOND
-    # In integers: multiplying the double would round twice.
-    numerator, denominator = seconds.as_integer_ratio()
-    micros, rest = divmod(numerator * SECOND, denominator)
-    return micros + (2 * rest > denominator or (2 * rest == denominator and micros % 2 == 1))
 
 
 def _required_instant(claims: Claims, name: str) -> Micros:

@@ -11,6 +11,8 @@ MAX_DEPTH = 32  # claims nest five deep at worst in the wild; far below the inte
 MAX_VALUES = 2048  # members and elements together: 8 kB of claims holds no more of four bytes each
 MAX_NUMBER_CHARACTERS = 310  # sign and digits of the largest double; RFC 8259 §6 promises no reader beyond it
 
+_WHITESPACE = " \t\n\r"  # RFC 8259 §2; strip() alone knows many more
+
 # A string, or what is left of one that never ends: every opening quote matches, so that the scan stays linear.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(r"[\[\]{}]")
@@ -38,13 +40,18 @@ def parse_object(data: bytes) -> tuple[dict[str, object], str]:
     _check_size(text)
     if "\\u" in text:
         _check_escapes(text)
+    value, end = _decode(stripped := text.strip(_WHITESPACE))
+    if end != len(stripped) or not isinstance(value, dict):
+        raise _malformed("a part of the token is not one JSON object")
+    return cast("dict[str, object]", value), text  # all that _object builds
+
+
+def _decode(text: str) -> tuple[object, int]:
+    """The value that the text begins with, and where it ends."""
     try:
-        value: object = _DECODER.decode(text)
+        return _DECODER.raw_decode(text)
     except ValueError:
         raise _malformed("a part of the token is not JSON") from None
-    if not isinstance(value, dict):
-        raise _malformed("a part of the token is not a JSON object")
-    return cast("dict[str, object]", value), text  # all that _object builds
 
 
 def _malformed(message: str) -> Rejected:

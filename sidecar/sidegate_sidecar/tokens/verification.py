@@ -7,6 +7,8 @@ from sidegate_sidecar.tokens.jws import ParsedToken, parse_token
 from sidegate_sidecar.tokens.policy import IssuerPolicy
 from sidegate_sidecar.tokens.signature import candidate_keys, verify_signature
 
+_NO_DEMAND = Demand(access_token="")
+
 
 def verify_token(text: str, key_set: KeySet, policy: IssuerPolicy, demand: Demand | None, now: Micros) -> TokenClaims:
     """The claims of a good token. Pure; knows nothing of revocations.
@@ -28,7 +30,7 @@ def verify_token(text: str, key_set: KeySet, policy: IssuerPolicy, demand: Deman
     if not candidates:
         raise Rejected(Reason.UNKNOWN_KEY, "the issuer publishes no such key")
     verify_signature(token, candidates)
-    check_claims(claims, policy, token.token_type, demand or Demand(access_token=text), now)
+    check_claims(claims, policy, token.token_type, demand or _NO_DEMAND, now)
     return claims
 
 

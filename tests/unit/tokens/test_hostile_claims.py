@@ -230,7 +230,7 @@ def test_the_reasons_come_in_their_order() -> None:
         with pytest.raises(Rejected) as refused:
             check_claims(claims, policy, None, demand, 100)
         assert refused.value.reason is reason
-        claims = replace(claims, **mend)  # type: ignore[arg-type]  # each mend names a field and a value of its type
+        claims = claims._replace(**mend)  # type: ignore[arg-type]  # each mend names a field and a value of its type
     with pytest.raises(Rejected) as refused:
         check_claims(claims, policy, None, demand, 100)
     assert refused.value.reason is Reason.WRONG_TYPE
