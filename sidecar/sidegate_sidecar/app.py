@@ -3,8 +3,8 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,8 +15,8 @@ import structlog
 from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
 
 from sidegate_sidecar.administration import Administration
-from sidegate_sidecar.errors import StartupError
-from sidegate_sidecar.keys import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeyRing, PemFile
+from sidegate_sidecar.errors import StartupError, StoreUnavailable
+from sidegate_sidecar.keys import IssuerKeysConfig, KeyRing
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros, ServingStatus, StoreLimits, StoreState
 from sidegate_sidecar.revocations.follower import LogFollower
@@ -92,9 +92,10 @@ class Sidecar:
         limits = store_limits(self._settings)
         store = SqliteStore(path, clock=now_micros)
         self._owned.push_async_callback(store.close)
-        await store.migrate(limits)
-        await store.open()
-        check_limits(limits, await store.limits())
+        with _failing_to_start(path):
+            await store.migrate(limits)
+            await store.open()
+            check_limits(limits, await store.limits())
         follower, lookup = LogFollower(store), SharedLookup(store.look_up)
         self._in_background(follower.run())
         self._owned.push_async_callback(lookup.close)
@@ -158,7 +159,7 @@ class Sidecar:
 
 
 async def run_until_signalled(
-    settings: Settings, started: Callable[[Listener, Listener | None], Awaitable[None]]
+    settings: Settings, started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]]
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. `started` is told where the data plane and the admin plane listen.
 
@@ -169,8 +170,7 @@ async def run_until_signalled(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     sidecar = Sidecar(settings)
-    data_plane, admin_plane = await sidecar.start()
-    await started(data_plane[0], admin_plane[0] if admin_plane else None)
+    await started(*await sidecar.start())
     await signalled.wait()
     _log.info("draining")
     await sidecar.stop()
@@ -187,11 +187,22 @@ async def migrate_store(settings: Settings) -> tuple[list[str], StoreLimits]:
         raise StartupError("store_url is not set: there is no store to migrate")
     store = SqliteStore(settings.sqlite_path, clock=now_micros)
     try:
-        applied = await store.migrate(store_limits(settings))
-        await store.open()
-        return applied, await store.raise_limits(store_limits(settings))
+        with _failing_to_start(settings.sqlite_path):
+            applied = await store.migrate(store_limits(settings))
+            await store.open()
+            return applied, await store.raise_limits(store_limits(settings))
     finally:
         await store.close()
+
+
+@contextmanager
+def _failing_to_start(path: Path) -> Iterator[None]:
+    """A store that fails now has an operator to tell, who needs the file's name and what the driver says of it."""
+    try:
+        yield
+    except StoreUnavailable as failure:
+        detail = str(failure.__cause__ or "")
+        raise StartupError(f"{path}: {failure.message}" + (f" ({detail})" if detail else "")) from failure
 
 
 def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
@@ -227,7 +238,7 @@ async def _serve_when_ready(
         await asyncio.sleep(READINESS_SECONDS)
     for endpoint in endpoints:
         await endpoint.set_serving(True)
-    _log.info("serving", listen=[str(listener) for listener in settings.listen])
+    _log.info("serving")
 
 
 def _has_keys(key_ring: KeyRing) -> bool:
@@ -277,17 +288,4 @@ def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
 
 
 def _keys_config(entry: IssuerEntry, settings: Settings) -> IssuerKeysConfig:
-    source: JwksUrl | JwksFile | PemFile | Discovery
-    if entry.jwks_url is not None:
-        source = JwksUrl(
-            entry.jwks_url, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http
-        )
-    elif entry.jwks_file is not None:
-        source = JwksFile(entry.jwks_file)
-    elif entry.pem_file is not None:
-        source = PemFile(entry.pem_file)
-    else:
-        source = Discovery(
-            entry.issuer, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http
-        )
-    return IssuerKeysConfig(entry.issuer, source, saved_copy_dir=settings.key_cache_dir)
+    return IssuerKeysConfig(entry.issuer, entry.key_source(), saved_copy_dir=settings.key_cache_dir)

@@ -26,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from sidegate_sidecar.durations import parse_duration
 from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.keys import Discovery, JwksFile, JwksUrl, KeySource, PemFile
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros
 
@@ -125,21 +126,30 @@ class IssuerEntry(BaseModel):
             return values
         return {**_PRESETS.get(str(values.get("preset", "oidc")), {}), **values}
 
-    @field_validator("jwks_url")
-    @classmethod
-    def _has_a_scheme(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("https://", "http://")):
-            raise ValueError("must begin with https:// (or http://, for loopback or with allow_http)")
-        return url
-
     @model_validator(mode="after")
     def _one_key_source(self) -> Self:
         given = [self.jwks_url, self.jwks_file, self.pem_file, self.discovery or None]
         if sum(source is not None for source in given) != 1:
             raise ValueError("exactly one of jwks_url, jwks_file, pem_file and discovery is needed")
+        try:
+            self.key_source()
+        except ValueError as fault:
+            raise ValueError(f"{'issuer' if self.discovery else 'jwks_url'}: {fault}") from None
         if self.anti_csrf_required and self.anti_csrf_claim is None:
             raise ValueError("anti_csrf_required needs anti_csrf_claim")
         return self
+
+    def key_source(self) -> KeySource:
+        """Where its keys are."""
+        if self.jwks_file is not None:
+            return JwksFile(self.jwks_file)
+        if self.pem_file is not None:
+            return PemFile(self.pem_file)
+        if self.jwks_url is not None:
+            return JwksUrl(
+                self.jwks_url, headers=self.request_headers, ca_file=self.ca_file, allow_http=self.allow_http
+            )
+        return Discovery(self.issuer, headers=self.request_headers, ca_file=self.ca_file, allow_http=self.allow_http)
 
 
 class Settings(BaseModel):
@@ -284,8 +294,8 @@ def _mistake(error: ErrorDetails, from_variables: Mapping[str, str], config: Pat
     if not location:
         return problem
     setting, *path = location
-    if setting == "issuers" and "issuer" in from_variables and len(path) > 1:
-        setting, path = path[1], path[2:]
+    if setting == "issuers" and "issuer" in from_variables and path:
+        setting, path = path[1] if len(path) > 1 else "issuer", path[2:]
     name = PREFIX + str(setting).upper() if str(setting) in from_variables or config is None else str(setting)
     name += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     match error["type"]:

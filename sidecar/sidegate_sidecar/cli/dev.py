@@ -3,6 +3,7 @@
 import os
 import secrets
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -46,13 +47,13 @@ def dev(
     except (StartupError, OSError) as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
-    async def welcome(data_plane: Listener, admin_plane: Listener | None) -> None:
+    async def welcome(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
         handle = f"session-{secrets.token_hex(4)}"
         token = issuer.mint(USER, handle, lifetime=TOKEN_LIFETIME)
         write_private(state_dir / TOKEN_FILE, f"{token}\n".encode())
-        async with AsyncRevocationClient(str(admin_plane)) as client:
+        async with AsyncRevocationClient(str(admin_plane[0])) as client:
             await client.register_session(handle, USER, session_expire_time=datetime.now(UTC) + SESSION_LIFETIME)
-        typer.echo(_welcome(state_dir, data_plane, admin_plane, handle, token))
+        typer.echo(_welcome(state_dir, data_plane[0], admin_plane[0], handle, token))
 
     serve_or_exit(settings, welcome)
 
@@ -86,7 +87,7 @@ def _dev_settings(issuer: DevelopmentIssuer, listen: str, admin_listen: str) -> 
     return load_settings(settings, admin_on_loopback=True)
 
 
-def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener | None, handle: str, token: str) -> str:
+def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener, handle: str, token: str) -> str:
     command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).is_absolute() else sys.argv[0]
     verify = f'{command} verify --target {data_plane} "$(cat {state_dir / TOKEN_FILE})"'
     elsewhere = "" if state_dir == STATE_DIRECTORY else f" --state-dir {state_dir}"

@@ -33,13 +33,19 @@ app.add_typer(token, name="token")
 token.command("mint")(dev.mint)
 
 
-@app.callback()
-def _common(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    if show_version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(version("sidegate"))
         raise typer.Exit(Exit.OK)
+
+
+@app.callback()
+def _common(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Nothing: the option's own callback does it, for this body runs only when there is a command as well."""
 
 
 def run() -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -11,7 +11,7 @@ import typer
 from sidegate_sidecar.app import migrate_store, run_until_signalled
 from sidegate_sidecar.cli.options import Config
 from sidegate_sidecar.cli.outcomes import Exit, fail
-from sidegate_sidecar.errors import StartupError, StoreUnavailable
+from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.logs import configure_logging
 from sidegate_sidecar.model import SECOND
@@ -38,7 +38,7 @@ def migrate(config: Config = None) -> None:
     settings = _settings_or_exit(config)
     try:
         applied, limits = asyncio.run(migrate_store(settings))
-    except (StartupError, StoreUnavailable) as failure:
+    except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
     typer.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
     typer.echo(
@@ -47,11 +47,13 @@ def migrate(config: Config = None) -> None:
     )
 
 
-def serve_or_exit(settings: Settings, started: Callable[[Listener, Listener | None], Awaitable[None]]) -> None:
+def serve_or_exit(
+    settings: Settings, started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]]
+) -> None:
     """Serve until signalled; exit with one line where the sidecar cannot start."""
     try:
         asyncio.run(run_until_signalled(settings, started))
-    except (StartupError, StoreUnavailable) as failure:
+    except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
 
@@ -64,5 +66,6 @@ def _settings_or_exit(config: Path | None) -> Settings:
         fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
 
 
-async def _log_listeners(data_plane: Listener, admin_plane: Listener | None) -> None:
-    _log.info("listening", data_plane=str(data_plane), admin_plane=str(admin_plane) if admin_plane else None)
+async def _log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
+    """Told with the ports that the system chose, so that whoever configured port 0 learns them."""
+    _log.info("listening", data_plane=[str(at) for at in data_plane], admin_plane=[str(at) for at in admin_plane])
