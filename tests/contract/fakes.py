@@ -71,3 +71,9 @@ async def log_of(store: SessionStore) -> list[LogEntry]:
     page = await store.read_log(1, 100_000)
     assert [entry.sequence for entry in page.entries] == list(range(1, page.head + 1))
     return list(page.entries)
+
+
+async def quiet(store: SessionStore) -> None:
+    """Take delivery of what happened before, and of the first call's own hint."""
+    for _ in range(3):
+        await store.wait_for_change(0.1)

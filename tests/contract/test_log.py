@@ -6,7 +6,7 @@ import pytest
 from sidegate_sidecar.model import Attribution, AuditFilter, RevocationKind
 from sidegate_sidecar.store.protocol import SessionStore
 
-from tests.contract.fakes import HOUR, ISSUER, NOW, OPS, FakeClock, StoreFactory, log_of, revoke_user, session
+from tests.contract.fakes import HOUR, ISSUER, NOW, OPS, FakeClock, StoreFactory, log_of, quiet, revoke_user, session
 
 OTHER_ISSUER = "https://other.example"
 
@@ -58,12 +58,6 @@ async def test_a_user_entry_tells_its_tenant_and_its_exception(store: SessionSto
 
     assert (entry.kind, entry.issuer, entry.subject) == (RevocationKind.USER, ISSUER, "ada")
     assert (entry.tenant_id, entry.except_session_handle) == ("red", "s1")
-
-
-async def quiet(store: SessionStore) -> None:
-    """Take delivery of what happened before, and of the first call's own hint."""
-    for _ in range(3):
-        await store.wait_for_change(0.1)
 
 
 @pytest.mark.parametrize("writer", ["itself", "another store"])

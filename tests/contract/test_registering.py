@@ -95,6 +95,13 @@ async def test_a_beginning_after_the_watermark_is_accepted(store: SessionStore) 
     assert recorded.create_time == NOW + 1
 
 
+@pytest.mark.parametrize("create_time", [0, -1], ids=["the epoch", "before the epoch"])
+async def test_where_nothing_was_revoked_any_beginning_will_do(store: SessionStore, create_time: int) -> None:
+    [recorded] = await store.register([session("s1", create_time=create_time)])
+
+    assert recorded.create_time == create_time
+
+
 async def test_a_watermark_covers_its_own_user_issuer_and_tenant_only(store: SessionStore) -> None:
     await revoke_user(store, tenant="red")
 

@@ -49,7 +49,10 @@ class SessionStore(Protocol):
         ...
 
     async def raise_limits(self, limits: StoreLimits) -> StoreLimits:
-        """Raise each limit to the one given where it is lower; never lower one. What is then in force."""
+        """Raise each limit to the one given where it is lower; never lower one. What is then in force.
+
+        Entries written before are kept for longer accordingly: their `forget_time` moves, and nothing else of them.
+        """
         ...
 
     # Reading.
@@ -67,7 +70,11 @@ class SessionStore(Protocol):
         ...
 
     async def wait_for_change(self, timeout: float) -> None:
-        """Return when the log may have grown since the last call, or after `timeout` seconds. A hint, never proof."""
+        """Return when the log may have grown since the last call, or after `timeout` seconds. A hint, never proof.
+
+        For one follower: whoever else waits takes hints away from it. A store that cannot be reached is no hint; once
+        it can be again, that is one.
+        """
         ...
 
     async def get_session(self, issuer: str, session_handle: str) -> SessionRecord | None:
@@ -87,13 +94,15 @@ class SessionStore(Protocol):
     async def register(self, registrations: Sequence[Registration]) -> list[SessionRecord]:
         """Record sessions, all or none. In the order asked.
 
-        A handle registered before keeps its `create_time` and takes the new `session_expire_time`. A `create_time` by
-        the store's clock is always later than every watermark already written: the log lock decides who was first, not
-        a clock that may have stepped back.
+        A handle registered before keeps its `create_time`, whatever is given, and takes the new `session_expire_time`.
+        A handle named twice is registered twice, in order. A `create_time` by the store's clock is always later than
+        every watermark already written that covers the session: the log lock decides who was first, not a clock that
+        may have stepped back.
 
         Raises:
             PreconditionFailed: SESSION_OF_ANOTHER, SESSION_REVOKED or CREATE_TIME_REVOKED, with metadata `field`, e.g.
-                "requests[3].session_handle"; nothing was recorded.
+                "requests[3].session_handle"; nothing was recorded. CREATE_TIME_REVOKED also for a session that had
+                expired when a watermark covered it: it cannot be revived.
             InvalidRequest: `session_expire_time` is not after `create_time`.
         """
         ...
@@ -120,10 +129,14 @@ class SessionStore(Protocol):
     ) -> UserRevoked:
         """Write a watermark at the store's clock, and revoke every registered session of the user that is alive.
 
+        Alive is what has neither expired nor been revoked. Each is logged after the watermark, by handle, without
+        regard to its `create_time`: it was registered before.
+
         Args:
             tenant_id: Only this tenant. None: all.
             except_session_handle: Spared by this watermark, and by no other. None: none.
-            accept_unknown_exception: Whether an exception that nobody registered will do.
+            accept_unknown_exception: Whether an exception that nobody registered will do. One of another user never
+                does.
 
         Raises:
             InvalidRequest: NOT_A_SESSION_OF_USER, REQUEST_ID_REUSED.

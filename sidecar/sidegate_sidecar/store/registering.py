@@ -47,7 +47,8 @@ def _record(
             reason="SESSION_REVOKED",
             metadata={"field": f"{field}.session_handle"},
         )
-    watermark = max(known.coverage.user_watermark or 0, known.coverage.tenant_watermark or 0)
+    watermarks = (known.coverage.user_watermark, known.coverage.tenant_watermark)
+    watermark = max((each for each in watermarks if each is not None), default=None)
     if before is not None:
         # Covered all the same: it had expired when its user was revoked, so its handle was not revoked with them.
         create_time = before.create_time
@@ -55,8 +56,8 @@ def _record(
         create_time = wanted.create_time
     else:
         # Whoever registers after a revocation began after it, even if the clock has stepped back since.
-        create_time = max(now, watermark + 1)
-    if create_time <= watermark:
+        create_time = now if watermark is None else max(now, watermark + 1)
+    if watermark is not None and create_time <= watermark:
         raise PreconditionFailed(
             "A revocation of the user or tenant covers the time at which the session began.",
             reason="CREATE_TIME_REVOKED",

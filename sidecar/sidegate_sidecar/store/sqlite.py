@@ -101,6 +101,9 @@ class SqliteStore:
         links = _Links(self._path, write_timeout=self._write_timeout, read_timeout=self._read_timeout)
         try:
             await links.writer.run(sqlite_schema.check, timeout=self._open_timeout)
+            # Connect now: when the disk is full later, it is too late to begin.
+            for link in (links.reader, links.lister, links.watcher):
+                await link.run(sqlite_reading.limits, timeout=self._read_timeout)
         except BaseException:
             await links.close(timeout=self._write_timeout)
             raise
@@ -226,8 +229,10 @@ class SqliteStore:
         return await link.run(work, timeout=self._read_timeout)
 
     async def _write(self, work: Callable[[Transaction], Awaitable[T]], *, timeout: float) -> T:
+        deadline = asyncio.get_running_loop().time() + timeout
+
         async def write(connection: aiosqlite.Connection) -> T:
-            result = await sqlite_writing.transact(connection, self._clock, work)
+            result = await sqlite_writing.transact(connection, self._clock, work, deadline=deadline)
             self._changed.set()  # here, where it happens even if the caller has gone
             return result
 

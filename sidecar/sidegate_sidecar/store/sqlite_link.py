@@ -11,6 +11,8 @@ import aiosqlite
 
 from sidegate_sidecar.errors import SidegateError, StoreUnavailable
 
+_INTERRUPT_INTERVAL = 0.02  # seconds
+
 T = TypeVar("T")
 Work = Callable[[aiosqlite.Connection], Awaitable[T]]
 """What to do with a connection while nobody else uses it."""
@@ -36,6 +38,7 @@ class SqliteLink:
         self._connection: aiosqlite.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._closed = False
+        self._interrupting: asyncio.Task[None] | None = None  # the loop itself holds tasks weakly
 
     async def run(self, work: Work[T], *, timeout: float) -> T:
         """Do it when its turn comes. `timeout` in seconds covers the wait for the turn.
@@ -54,7 +57,9 @@ class SqliteLink:
                 try:
                     return await asyncio.shield(job)
                 except asyncio.CancelledError:
-                    await self._interrupt(job)
+                    # A write is left to end: its outcome is what a retry with the same request_id asks for.
+                    if not self._writes and not job.done():
+                        self._interrupting = asyncio.create_task(self._interrupt(job))
                     raise
         except TimeoutError as fault:
             raise StoreUnavailable("The session store did not answer in time.") from fault
@@ -94,9 +99,12 @@ class SqliteLink:
             job.exception()  # its caller may have gone, and asyncio logs exceptions that nobody fetched
 
     async def _interrupt(self, job: asyncio.Task[T]) -> None:
-        # A write is left to end: its outcome is what a retry with the same request_id asks for.
-        if not self._writes and not job.done() and self._connection is not None:
-            await self._connection.interrupt()
+        # Again and again: SQLite forgets an interrupt that finds no statement running yet.
+        while not job.done():
+            if self._connection is not None:
+                with suppress(sqlite3.Error, ValueError):  # it is being closed
+                    await self._connection.interrupt()
+            await asyncio.wait({job}, timeout=_INTERRUPT_INTERVAL)
 
     async def _connect(self) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import aiosqlite
 
@@ -34,6 +35,7 @@ _AUDIT_CONDITIONS = {
     "user_id": "user_id = :user_id",
     "tenant_id": "(kind = 't' AND subject = :tenant_id OR tenant_id = :tenant_id)",
     "actor": "actor = :actor",
+    "before": "sequence < :before",
 }
 
 
@@ -89,12 +91,17 @@ async def list_revocations(
     connection: aiosqlite.Connection, wanted: AuditFilter, before: int | None, limit: int
 ) -> list[AuditEntry]:
     """A page of the audit trail."""
-    values = {name: value for name in _AUDIT_CONDITIONS if (value := getattr(wanted, name)) is not None}
-    conditions = [_AUDIT_CONDITIONS[name] for name in values]
-    conditions.append("true" if before is None else "sequence < :before")
-    statement = LIST_REVOCATIONS.replace("{conditions}", " AND ".join(conditions))
-    rows = await connection.execute_fetchall(statement, {**values, "before": before, "limit": limit})
-    return [_audit_entry(row) for row in rows]
+    statement, values = audit_query(wanted, before, limit)
+    return [_audit_entry(row) for row in await connection.execute_fetchall(statement, values)]
+
+
+def audit_query(wanted: AuditFilter, before: int | None, limit: int) -> tuple[str, dict[str, str | int]]:
+    """The statement of `list_revocations` for these filters, and its parameters."""
+    values: dict[str, str | int] = {name: value for name, value in asdict(wanted).items() if value is not None}
+    if before is not None:
+        values["before"] = before
+    conditions = " AND ".join(_AUDIT_CONDITIONS[name] for name in values) or "true"
+    return LIST_REVOCATIONS.replace("{conditions}", conditions), {**values, "limit": limit}
 
 
 def limits_from(row: sqlite3.Row) -> StoreLimits:

@@ -1,5 +1,6 @@
 """Writing to an SQLite store. Each function is one transaction; SQLite's write lock is the log lock."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -61,9 +62,18 @@ class Transaction:
         }
 
 
-async def transact(connection: aiosqlite.Connection, clock: Clock, work: Callable[[Transaction], Awaitable[T]]) -> T:
-    """All of it or nothing. After any exception but a refusal the connection is to be closed, which rolls back."""
+async def transact(
+    connection: aiosqlite.Connection, clock: Clock, work: Callable[[Transaction], Awaitable[T]], *, deadline: float
+) -> T:
+    """All of it or nothing. After any exception but a refusal the connection is to be closed, which rolls back.
+
+    Args:
+        deadline: When the caller stops waiting, in the loop's time. A transaction that begins later does nothing: one
+            who was told that the store is unavailable should not find much later that it was done after all.
+    """
     await connection.execute_fetchall("BEGIN IMMEDIATE")
+    if asyncio.get_running_loop().time() >= deadline:
+        raise TimeoutError
     [row] = await connection.execute_fetchall(sqlite_reading.READ_STORE)
     transaction = Transaction(
         connection=connection,

@@ -58,11 +58,12 @@ CREATE TABLE revocation_log (
 -- without the issuer.
 CREATE UNIQUE INDEX revoked_sessions ON revocation_log (subject, issuer) WHERE kind = 's';
 
--- Watermarks, the newest first: a look-up reads the first that does not spare its session, and only the index.
+-- Watermarks, the newest first: a look-up reads the first that does not spare its session, and only the index. It
+-- would go to the table for the kind, were it not in here.
 CREATE INDEX user_watermarks
-ON revocation_log (subject, issuer, revoke_time DESC, tenant_id, except_session_handle) WHERE kind = 'u';
+ON revocation_log (subject, issuer, revoke_time DESC, tenant_id, except_session_handle, kind) WHERE kind = 'u';
 
-CREATE INDEX tenant_watermarks ON revocation_log (subject, issuer, revoke_time DESC) WHERE kind = 't';
+CREATE INDEX tenant_watermarks ON revocation_log (subject, issuer, revoke_time DESC, kind) WHERE kind = 't';
 
 -- For the audit trail.
 CREATE INDEX revocations_by_user ON revocation_log (user_id, issuer, sequence) WHERE user_id IS NOT NULL;

@@ -1,0 +1,158 @@
+"""Migrations, and which stores are opened at all."""
+
+import asyncio
+import sqlite3
+import stat
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sidegate_sidecar.errors import StartupError, StoreUnavailable
+from sidegate_sidecar.model import StoreLimits
+from sidegate_sidecar.store import sql, sqlite
+from sidegate_sidecar.store.sqlite import SqliteStore
+
+from tests.contract.fakes import LIMITS
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """An empty store."""
+    file = tmp_path / "sessions.db"
+    await SqliteStore(file).migrate(LIMITS)
+    return file
+
+
+def change(path: Path, statement: str) -> None:
+    """Do to the file what no release of ours does."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(statement)
+
+
+def damage(path: Path, offset: int, size: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xa5" * size)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_a_new_store_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "sessions.db"
+
+    applied = await SqliteStore(path).migrate(LIMITS)
+
+    assert applied == ["0001_sessions_and_revocation_log"]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_migrating_again_changes_nothing(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.open()
+    before = await store.read_log(1, 1)
+
+    assert await store.migrate(StoreLimits(1, 1, 1)) == []
+
+    assert await store.read_log(1, 1) == before
+    assert await store.limits() == LIMITS
+    await store.close()
+
+
+async def test_a_store_without_a_file_is_told_to_be_migrated(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "absent.db")
+
+    with pytest.raises(StartupError, match="sidegate migrate"):
+        await store.open()
+
+    assert files_in(tmp_path) == []
+
+
+async def test_a_database_of_somebody_else_is_no_store(tmp_path: Path) -> None:
+    change(tmp_path / "theirs.db", "CREATE TABLE theirs (x)")
+
+    with pytest.raises(StartupError, match="no session store yet"):
+        await SqliteStore(tmp_path / "theirs.db").open()
+
+
+async def test_a_schema_newer_than_the_release_is_refused(path: Path) -> None:
+    change(path, "INSERT INTO migrations VALUES (9999, '9999_from_the_future', 0)")
+
+    with pytest.raises(StartupError, match="newer release"):
+        await SqliteStore(path).open()
+    with pytest.raises(StartupError, match="newer release"):
+        await SqliteStore(path).migrate(LIMITS)
+
+
+async def test_a_schema_older_than_the_release_is_refused(path: Path) -> None:
+    change(path, "DELETE FROM migrations WHERE number = 1")
+
+    with pytest.raises(StartupError, match="lacks 0001_sessions_and_revocation_log"):
+        await SqliteStore(path).open()
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(path: Path) -> None:
+    change(path, "DELETE FROM migrations WHERE number = 1")  # its tables are there: applying it again fails
+
+    with pytest.raises(StoreUnavailable):
+        await SqliteStore(path).migrate(LIMITS)
+
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT count(*) FROM migrations").fetchone() == (0,)
+
+
+async def test_a_store_out_of_wal_mode_is_refused_and_mended(path: Path) -> None:
+    change(path, "PRAGMA journal_mode = DELETE")
+
+    with pytest.raises(StartupError, match="journal mode delete"):
+        await SqliteStore(path).open()
+    await SqliteStore(path).migrate(LIMITS)
+
+    store = SqliteStore(path)
+    await store.open()
+    await store.close()
+
+
+@pytest.mark.parametrize(("offset", "size"), [(0, 16), (4096, 4096)], ids=["header", "a page"])
+async def test_a_damaged_file_is_not_opened(path: Path, offset: int, size: int) -> None:
+    damage(path, offset, size)
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await SqliteStore(path).open()
+
+    assert isinstance(raised.value.__cause__, sqlite3.DatabaseError)
+
+
+async def test_a_network_filesystem_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def on_a_network(_: Path) -> str:
+        return "nfs4"
+
+    monkeypatch.setattr(sqlite, "network_file_system", on_a_network)
+
+    with pytest.raises(StartupError, match="nfs4"):
+        await SqliteStore(path).open()
+    with pytest.raises(StartupError, match="nfs4"):
+        await SqliteStore(path).migrate(LIMITS)
+
+
+async def test_a_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await SqliteStore(tmp_path / "file" / "sessions.db").migrate(LIMITS)
+
+    assert isinstance(raised.value.__cause__, OSError)
+
+
+async def test_stores_of_one_process_may_migrate_at_once(tmp_path: Path) -> None:
+    applied = await asyncio.gather(*(SqliteStore(tmp_path / "sessions.db").migrate(LIMITS) for _ in range(4)))
+
+    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+
+
+def test_migrations_are_numbered_without_a_gap_and_say_when_they_are_safe() -> None:
+    numbers = [migration.number for migration in sql.migrations("sqlite")]  # it refuses one that says nothing
+
+    assert numbers == list(range(1, len(numbers) + 1))
