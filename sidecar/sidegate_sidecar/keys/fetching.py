@@ -66,16 +66,8 @@ class Fetcher:
                 return await self._get(url, headers, tls, loopback_only=loopback_only)
         except TimeoutError:
             raise LoadFailed(f"no complete answer within {self._timeout:g} s") from None
-        except aiohttp.ClientConnectorCertificateError:
-            raise LoadFailed("the server's certificate is not trusted") from None
-        except aiohttp.ClientError as error:
-            # The texts of these hold addresses and what the server sent; their names say enough.
-            refused = _refused_target(error)
-            raise LoadFailed(
-                f"the host is {refused}" if refused else f"the request failed ({type(error).__name__})"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise LoadFailed(f"the request failed ({type(error).__name__})") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _failure(error) from None
 
     async def _tls_context(self) -> ssl.SSLContext:
         loop = asyncio.get_running_loop()
@@ -100,13 +92,14 @@ class Fetcher:
             headers={"Accept": "application/json", **headers, "Accept-Encoding": "identity"},
             auto_decompress=False,
             trust_env=False,
+            middlewares=(_only_once,),
         )
         async with session, session.get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise LoadFailed(f"the server answered {response.status}")
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise LoadFailed("the server compressed its answer unasked")
-            return Fetched(await _bounded_body(response), _max_age(response.headers.getall("Cache-Control", [])))
+            return Fetched(await _bounded_body(response), max_age(response.headers.getall("Cache-Control", [])))
 
 
 def same_origin(one: str, other: str) -> bool:
@@ -135,7 +128,7 @@ async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _max_age(fields: list[str]) -> float | None:
+def max_age(fields: list[str]) -> float | None:
     """RFC 9111 §5.2.2. What may not be stored without asking again is fresh for no time."""
     directives: dict[str, str] = {}
     for directive in ",".join(fields).split(","):
@@ -145,6 +138,26 @@ def _max_age(fields: list[str]) -> float | None:
         return 0.0
     seconds = directives.get("max-age", "")
     return float(seconds[:_MAX_AGE_DIGITS]) if seconds.isascii() and seconds.isdecimal() else None
+
+
+async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Aiohttp repeats a GET whose connection broke, for a connection that it kept may have been stale. These are all
+    new, and a fetch is to be one request: the token bucket counts on it.
+    """
+    try:
+        return await send(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _failure(error) from None
+
+
+def _failure(error: Exception) -> LoadFailed:
+    """The texts of these hold addresses and what the server sent; their names say enough."""
+    refused = _refused_target(error)
+    if refused is not None:
+        return LoadFailed(f"the host is {refused}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return LoadFailed("the server's certificate is not trusted")
+    return LoadFailed(f"the request failed ({type(error).__name__})")
 
 
 def _refused_target(error: BaseException) -> str | None:

@@ -319,7 +319,7 @@ async def test_a_flood_of_random_keys_costs_the_buckets_loads_and_a_fixed_memory
     assert (await world.keys.key_set_with("x" * 10_000)).generation == 1
 
     assert world.issuer.asked == 1 + BURST
-    assert len(world.keys._absent) == MAX_REMEMBERED
+    assert len(world.keys._absent) == MAX_REMEMBERED  # pyright: ignore[reportPrivateUsage] - seen from nowhere else
 
 
 # How long a set lives.
