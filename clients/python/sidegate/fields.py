@@ -59,7 +59,10 @@ def timestamp(field: str, value: object) -> Timestamp:
     if value.utcoffset() is None:
         raise invalid(field, "has no time zone")
     message = Timestamp()
-    message.FromDatetime(value)
+    try:
+        message.FromDatetime(value)
+    except (ValueError, OverflowError) as error:  # datetime.min and .max leave the range on their way to UTC
+        raise invalid(field, "lies outside the years 1 to 9999, UTC") from error
     return message
 
 

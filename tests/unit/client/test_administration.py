@@ -192,8 +192,7 @@ def test_a_session_is_registered(admin: RevocationClient, sidecar: FakeSidecar) 
 
 def test_the_store_dates_a_session_that_comes_without_a_time(admin: RevocationClient, sidecar: FakeSidecar) -> None:
     sidecar.script("RegisterSession", revocation_pb2.RegisterSessionResponse(session=RECORD))
-    elsewhere = EXPIRES.astimezone(timezone(timedelta(hours=-7)))
-    admin.register_session("s-1", "anna", session_expire_time=elsewhere)
+    admin.register_session("s-1", "anna", session_expire_time=EXPIRES.astimezone(WEST))
     (request,) = sidecar.requests["RegisterSession"]
     assert not request.HasField("create_time")
     assert request.session_expire_time == timestamp(EXPIRES)
@@ -209,6 +208,7 @@ def test_sessions_are_registered_together(admin: RevocationClient, sidecar: Fake
     assert [each.HasField("create_time") for each in request.requests] == [False, True]
 
 
+WEST = timezone(timedelta(hours=-7))
 NAIVE = datetime(2026, 11, 2)  # noqa: DTZ001 # what the client must refuse
 
 
@@ -217,6 +217,7 @@ NAIVE = datetime(2026, 11, 2)  # noqa: DTZ001 # what the client must refuse
     [
         (Registration("s-2", "anna", NAIVE), "session_expire_time"),
         (Registration("s-2", "anna", EXPIRES, create_time=NAIVE), "create_time"),
+        (Registration("s-2", "anna", datetime.max.replace(tzinfo=WEST)), "session_expire_time"),
         (Registration("s-2", "\ud800", EXPIRES), "user_id"),
         (Registration("\ud800", "anna", EXPIRES), "session_handle"),
         (Registration("s-2", "anna", EXPIRES, tenant_id="\ud800"), "tenant_id"),
