@@ -27,7 +27,7 @@ run: $(VENV)/.sidecar ## Start a sidecar to try things out, with a store and a s
 	@$(BIN)/sidegate dev
 
 test: lint types proto-check ## Run all that CI runs: checks, then every test
-	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadgroup $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting, which module imports which, and that what is imported is declared
 	$(BIN)/ruff check

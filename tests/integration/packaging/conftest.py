@@ -1,35 +1,66 @@
-"""A wheel of this checkout, and environments that it is installed into."""
+"""A wheel of this checkout, and environments that it is installed into. Made once, whichever worker needs them first.
 
+The workers share by a lock, not by `xdist_group`: pytest-xdist 3.8 ignores that mark under pytest 9.2.
+"""
+
+import fcntl
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from tests.integration.packaging.environments import ROOT, Environment, constraints, execute, make_environment
 
+MakeOnce: TypeAlias = Callable[[str, Callable[[Path], None]], Path]
+
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def make_once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> MakeOnce:
+    """Call with a name and a maker: the folder of that name, which the maker has filled once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
+
+    def make(name: str, fill: Callable[[Path], None]) -> Path:
+        folder, filled = shared / name, shared / f"{name}.filled"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not filled.exists():
+                folder.mkdir()
+                fill(folder)
+                filled.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def wheel(make_once: MakeOnce) -> Path:
     """The wheel, as it would be published."""
-    folder = tmp_path_factory.mktemp("dist")
-    execute(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
-    (built,) = folder.glob("*.whl")
+
+    def build(folder: Path) -> None:
+        execute(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT)
+
+    (built,) = make_once("dist", build).glob("*.whl")
     return built
 
 
 @pytest.fixture(scope="session")
-def client_only(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def client_only(make_once: MakeOnce, wheel: Path) -> Environment:
     """Where `pip install sidegate` was all that anybody did."""
-    folder = tmp_path_factory.mktemp("client")
-    environment = make_environment(folder / "env")
-    environment.install(wheel, "-c", constraints("sidecar.lock", folder))
-    return environment
+
+    def install(folder: Path) -> None:
+        make_environment(folder / "env").install(wheel, "-c", constraints("sidecar.lock", folder))
+
+    return Environment(make_once("client", install) / "env")
 
 
 @pytest.fixture(scope="session")
-def with_sidecar(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
+def with_sidecar(make_once: MakeOnce, wheel: Path) -> Environment:
     """Where `pip install 'sidegate[sidecar]'` was run."""
-    folder = tmp_path_factory.mktemp("sidecar")
-    environment = make_environment(folder / "env")
-    environment.install(f"{wheel}[sidecar]", "-c", constraints("sidecar.lock", folder))
-    return environment
+
+    def install(folder: Path) -> None:
+        make_environment(folder / "env").install(f"{wheel}[sidecar]", "-c", constraints("sidecar.lock", folder))
+
+    return Environment(make_once("sidecar", install) / "env")

@@ -25,7 +25,7 @@ class Environment:
     def install(self, *arguments: str | Path) -> None:
         """Run `pip install` on it."""
         python = self.folder / "bin/python"
-        execute(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *arguments)
+        execute(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", *arguments)
 
     def distributions(self) -> set[str]:
         """The names of what is installed."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.packaging.environments import ROOT, Environment, constraints, make_environment
 
-pytestmark = [pytest.mark.xdist_group("packaging"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)  # environments are installed, on a machine that may be busy
 
 USE_THE_CLIENT = """
 import sidegate
