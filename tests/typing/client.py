@@ -140,12 +140,12 @@ async def on_a_loop(client: AsyncSessionClient, admin: AsyncRevocationClient, en
 
 
 def mistakes(client: SessionClient, admin: RevocationClient, end: datetime) -> None:
-    client.verify(b"token")  # type: ignore[arg-type]
-    client.verify("token", True)  # type: ignore[call-arg]
-    client.verify("token", at_least_as_fresh=7)  # type: ignore[arg-type]
-    client.verify("token", audience="api")  # type: ignore[call-arg]
-    client.sign_out("token", "EVERYTHING")  # type: ignore[arg-type]
-    SessionClient(near_cache=True)  # type: ignore[call-arg]
-    admin.register_session("s-1", "anna")  # type: ignore[call-arg]
-    admin.register_session("s-1", "anna", end)  # type: ignore[call-arg]
-    client.verify("token").user_id = "mallory"  # type: ignore[misc]
+    client.verify(b"token")  # type: ignore[arg-type]  # a token is text
+    client.verify("token", True)  # type: ignore[call-arg]  # what a caller means by True must be named
+    client.verify("token", at_least_as_fresh=7)  # type: ignore[arg-type]  # a sequence says nothing without its store
+    client.verify("token", audience="api")  # type: ignore[call-arg]  # the name is audiences
+    client.sign_out("token", "EVERYTHING")  # type: ignore[arg-type]  # scopes are an enum
+    SessionClient(near_cache=True)  # type: ignore[call-arg]  # not before there is one
+    admin.register_session("s-1", "anna")  # type: ignore[call-arg]  # a session has an end
+    admin.register_session("s-1", "anna", end)  # type: ignore[call-arg]  # times must be named
+    client.verify("token").user_id = "mallory"  # type: ignore[misc]  # sessions are immutable
