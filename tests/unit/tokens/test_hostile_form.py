@@ -160,6 +160,8 @@ CASES = [
     Case("row 11: raw NUL", mint(json_with('"x":"\0"'))),
     Case("row 11: raw line feed", mint(json_with('"x":"\n"'))),
     Case("row 11: something after the object", mint(as_bytes(CLAIMS) + b"{}")),
+    Case("row 11: a form feed before the object", mint(b"\x0c" + as_bytes(CLAIMS))),
+    Case("row 11: a no-break space after the object", mint(as_bytes(CLAIMS) + b"\xc2\xa0")),
     Case("row 11: a NUL after the object", mint(as_bytes(CLAIMS) + b"\0")),
     *(Case(f"row 11: payload {payload!r}", mint(payload)) for payload in (b"", b"[]", b"1", b'"x"', b"null", b"{")),
     *(Case(f"row 11: header {head!r}", mint(head=head)) for head in (b"", b"[]", b"null", b"{")),

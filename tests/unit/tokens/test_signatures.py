@@ -115,6 +115,56 @@ def test_row_7_r_and_s_lie_between_one_and_the_order(algorithm: str) -> None:
             assert not _verifies(token._replace(signature=signature), key), pair
 
 
+class CredulousKey(ec.EllipticCurvePublicKey):
+    """A fault: a library beneath that takes every signature for good, as that of CVE-2022-21449 took zeros."""
+
+    def __init__(self, curve: ec.EllipticCurve) -> None:
+        self._curve = curve
+
+    @property
+    def curve(self) -> ec.EllipticCurve:
+        return self._curve
+
+    def verify(self, signature: object, data: object, signature_algorithm: object) -> None:
+        pass
+
+
+CredulousKey.__abstractmethods__ = frozenset()  # the rest of a key is not asked for
+
+
+@pytest.mark.parametrize(
+    ("form", "good"),
+    [
+        ("r and s of one", True),
+        ("r and s below the order", True),
+        ("zeros", False),
+        ("r zero", False),
+        ("s zero", False),
+        ("r the order", False),
+        ("s the order", False),
+        ("s without its leading zeros", False),
+        ("s with one zero more", False),
+        ("a curve of another name", False),
+    ],
+)
+def test_row_7_no_fault_beneath_lets_a_bad_form_through(form: str, *, good: bool) -> None:
+    size, order = EC_ORDERS["ES256"]
+    one, top, zero, n = ((number).to_bytes(size, "big") for number in (1, order - 1, 0, order))
+    signature = {
+        "r and s below the order": top + top,
+        "zeros": zero + zero,
+        "r zero": zero + one,
+        "s zero": one + zero,
+        "r the order": n + one,
+        "s the order": one + n,
+        "s without its leading zeros": one + b"\1",
+        "s with one zero more": one + b"\0" + one,
+    }.get(form, one + one)
+    curve = ec.SECP384R1() if form == "a curve of another name" else ec.SECP256R1()
+    key = VerificationKey(KEY_ID, frozenset({"ES256"}), "thumbprint", CredulousKey(curve))  # type: ignore[abstract]  # see above
+    assert _verifies(_token("ES256")._replace(signature=signature), key) == good
+
+
 @pytest.mark.parametrize("algorithm", sorted(EC_ORDERS))
 def test_row_7_der_form_is_refused(algorithm: str) -> None:
     size, _ = EC_ORDERS[algorithm]
