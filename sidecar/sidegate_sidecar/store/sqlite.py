@@ -153,7 +153,10 @@ class SqliteStore:
         )
 
     async def wait_for_change(self, timeout: float) -> None:
-        """Return when the log may have grown since the last call, or after `timeout` seconds."""
+        """Return when the log may have grown since the last call, or after `timeout` seconds.
+
+        Up to `read_timeout` later while the disk hangs.
+        """
         deadline = asyncio.get_running_loop().time() + timeout
         while not self._changed.is_set():
             remaining = deadline - asyncio.get_running_loop().time()

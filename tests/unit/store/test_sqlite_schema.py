@@ -156,3 +156,10 @@ def test_migrations_are_numbered_without_a_gap_and_say_when_they_are_safe() -> N
     numbers = [migration.number for migration in sql.migrations("sqlite")]  # it refuses one that says nothing
 
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_an_sqlite_too_old_for_the_schema_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 34, 1))
+
+    with pytest.raises(StartupError, match=r"3\.37\.0 or later"):
+        await SqliteStore(path).open()
