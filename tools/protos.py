@@ -6,6 +6,7 @@ generates runs on protobuf 5.29 and everything since.
 
 import argparse
 import difflib
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path("sidegate/v1")
+GENERATED = "*_pb2*.py*"
 BASELINE = "baseline.binpb"
 DIFF_LINES = 40  # enough to see what changed; the whole of it is one `make proto` away
 
@@ -39,23 +41,33 @@ def run(*command: str) -> None:
 
 
 def generate(protos: Path, out: Path) -> None:
-    """Write the Python code and its type stubs below `out`, and remove what no proto stands for any more."""
-    package = out / PACKAGE
-    package.mkdir(parents=True, exist_ok=True)
-    for stale in package.glob("*_pb2*.py*"):
-        stale.unlink()
+    """Put the Python code and its type stubs below `out`, in place of all generated before. Raises: CheckFailed.
+
+    What was there stays if the protos do not compile.
+    """
     scripts = Path(sys.executable).parent
-    protoc(
-        protos,
-        f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
-        f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
-        *(f"--{kind}_out={out}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")),
-    )
-    for source in (protos / PACKAGE).glob("*.proto"):
-        if not any(line.startswith("service ") for line in source.read_text().splitlines()):
-            # The plugins write a file even where there is no service to put into it.
-            for empty in package.glob(f"{source.stem}_pb2_grpc.py*"):
-                empty.unlink()
+    with tempfile.TemporaryDirectory() as folder:
+        protoc(
+            protos,
+            f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
+            f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
+            *(f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")),
+        )
+        package = out / PACKAGE
+        package.mkdir(parents=True, exist_ok=True)
+        for stale in package.glob(GENERATED):
+            stale.unlink()
+        served = {source.stem for source in (protos / PACKAGE).glob("*.proto") if has_service(source)}
+        for fresh in (Path(folder) / PACKAGE).glob(GENERATED):
+            stem, _, plugin = fresh.stem.partition("_pb2")
+            # The gRPC plugins write a file even where there is no service to put into it.
+            if plugin != "_grpc" or stem in served:
+                shutil.copyfile(fresh, package / fresh.name)
+
+
+def has_service(source: Path) -> bool:
+    """Whether a proto file defines one."""
+    return any(line.startswith("service ") for line in source.read_text().splitlines())
 
 
 def build_image(protos: Path, image: Path, *, comments: bool) -> None:
@@ -70,7 +82,7 @@ def check_generated(protos: Path, out: Path) -> None:
         fresh = Path(folder)
         generate(protos, fresh)
         differences: list[str] = []
-        names = {path.name for tree in (fresh, out) for path in (tree / PACKAGE).glob("*_pb2*.py*")}
+        names = {path.name for tree in (fresh, out) for path in (tree / PACKAGE).glob(GENERATED)}
         for name in sorted(names):
             committed, generated = (lines_of(tree / PACKAGE / name) for tree in (out, fresh))
             differences += difflib.unified_diff(committed, generated, f"committed/{name}", f"generated/{name}", "", "")

@@ -138,3 +138,12 @@ def test_a_proto_that_does_not_compile_is_reported_without_a_stack_trace(checkou
     assert status == 1
     assert "int65" in report
     assert "Traceback" not in report
+
+
+def test_the_generated_code_stays_where_the_protos_do_not_compile(checkout: Path) -> None:
+    edit(checkout, "session.proto", "  int64 sequence = 2;", "  int65 sequence = 2;")
+
+    status, _ = run_tool(checkout, "generate")
+
+    assert status == 1
+    assert (checkout / "python/sidegate/v1/session_pb2.py").exists()

@@ -33,8 +33,10 @@ MACHINE_BOUND = re.compile(
 
 def committed_files() -> list[Path]:
     """Every file that git knows, or would if it were added now."""
+    # Whoever owns the clone: git would else refuse to list what another user checked out.
+    git = ["git", "-c", "safe.directory=*"]
     listing = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607 - git is where it is
+        [*git, "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
         check=True,
         capture_output=True,
