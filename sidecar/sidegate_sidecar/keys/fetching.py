@@ -47,6 +47,7 @@ class Fetcher:
         self._allow_http = allow_http
         self._executor = executor
         self._timeout = timeout
+        self._certificates: asyncio.Future[ssl.SSLContext | None] | None = None
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Fetched:
         """Fetch a document. Only a plain 200 will do; a redirect is a failure.
@@ -70,11 +71,15 @@ class Fetcher:
             raise _failure(error) from None
 
     async def _tls_context(self) -> ssl.SSLContext:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._executor, lambda: ssl.create_default_context(cafile=self._ca_file))
-        except OSError:  # ssl.SSLError is one
-            raise LoadFailed("the CA file cannot be read") from None
+        if self._certificates is not None and not self._certificates.done():
+            # One thread may wait for a file system that hangs, and not one more for each attempt.
+            raise LoadFailed("the CA file's file system does not answer")
+        self._certificates = asyncio.get_running_loop().run_in_executor(self._executor, _tls_context_of, self._ca_file)
+        await asyncio.wait({self._certificates})  # which leaves it running when the time is up
+        context = self._certificates.result()
+        if context is None:
+            raise LoadFailed("the CA file cannot be read")
+        return context
 
     async def _get(
         self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext | bool, *, loopback_only: bool
@@ -88,8 +93,14 @@ class Fetcher:
         session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # A small compressed answer can be a huge one; so none is asked for, and none is unpacked.
-            headers={"Accept": "application/json", **headers, "Accept-Encoding": "identity"},
+            # The issuer is to be asked, not a cache between (RFC 9111 §5.2.1.4): an answer without a key says that
+            # there is none. And a small compressed answer can be a huge one: none is asked for, and none is unpacked.
+            headers={
+                "Accept": "application/json",
+                "Cache-Control": "no-cache",
+                **headers,
+                "Accept-Encoding": "identity",
+            },
             auto_decompress=False,
             trust_env=False,
             middlewares=(_only_once,),
@@ -100,6 +111,14 @@ class Fetcher:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise LoadFailed("the server compressed its answer unasked")
             return Fetched(await _bounded_body(response), max_age(response.headers.getall("Cache-Control", [])))
+
+
+def _tls_context_of(ca_file: Path | None) -> ssl.SSLContext | None:
+    """None: the file cannot be read. No exception, for nobody may be left to take it when a disk answers at last."""
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError:  # ssl.SSLError is one
+        return None
 
 
 def same_origin(one: str, other: str) -> bool:

@@ -32,7 +32,7 @@ class KeyRing:
     One event loop; `key_set` costs a dictionary look-up.
 
     Args:
-        configs: One for each issuer, in the order of the settings.
+        configs: One for each issuer, none twice, in the order of the settings.
         monotonic: Seconds; for ages and pauses.
         now: The wall clock; only for the age of saved copies.
         sleep: Between refreshes.

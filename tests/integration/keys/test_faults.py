@@ -154,3 +154,9 @@ async def test_no_cookie_encoding_or_credential_is_sent_unasked(
 
         assert [request.headers["accept-encoding"] for request in issuer.requests] == ["identity", "identity"]
         assert not any("cookie" in request.headers for request in issuer.requests)
+
+
+async def test_caches_on_the_way_are_asked_to_ask_the_issuer(issuer: IssuerServer) -> None:
+    issuer.publish(OLD)
+    async with started(by_url(issuer)):
+        assert issuer.requests[0].headers["cache-control"] == "no-cache"
