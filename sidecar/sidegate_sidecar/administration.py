@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from sidegate_sidecar.errors import InvalidRequest, NotFound
+from sidegate_sidecar.errors import InvalidRequest, NotFound, RequestRefused
 from sidegate_sidecar.model import (
     Attribution,
     AuditEntry,
@@ -74,7 +74,12 @@ class Administration:
             self._checked(registration, f"{field}[{position}]." if field else "")
             for position, registration in enumerate(registrations)
         ]
-        return await self._store.register(checked)
+        try:
+            return await self._store.register(checked)
+        except RequestRefused as refusal:
+            if not field:
+                _tell_of_one(refusal)
+            raise
 
     async def get_session(self, issuer: str, session_handle: str) -> SessionRecord:
         """One registered session. Raises NotFound."""
@@ -162,6 +167,14 @@ def checked_page_size(page_size: int) -> int:
     if page_size < 0:
         raise InvalidRequest("page_size", "must not be negative")
     return min(page_size or DEFAULT_PAGE, MAX_PAGE)
+
+
+def _tell_of_one(refusal: RequestRefused) -> None:
+    """Name the fields as who sent a single registration does; the store knows batches alone."""
+    first = "requests[0]."
+    refusal.message = refusal.message.removeprefix(first)
+    if "field" in refusal.metadata:
+        refusal.metadata["field"] = refusal.metadata["field"].removeprefix(first)
 
 
 def _check_batch(field: str, items: Sequence[_Item]) -> None:

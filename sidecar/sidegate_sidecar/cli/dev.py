@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shlex
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,9 +89,9 @@ def _dev_settings(issuer: DevelopmentIssuer, listen: str, admin_listen: str) -> 
 
 
 def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener, handle: str, token: str) -> str:
-    command = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).is_absolute() else sys.argv[0]
-    verify = f'{command} verify --target {data_plane} "$(cat {state_dir / TOKEN_FILE})"'
-    elsewhere = "" if state_dir == STATE_DIRECTORY else f" --state-dir {state_dir}"
+    command = shlex.quote(os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).is_absolute() else sys.argv[0])
+    verify = f'{command} verify --target {data_plane} "$(cat {shlex.quote(str(state_dir / TOKEN_FILE))})"'
+    elsewhere = "" if state_dir == STATE_DIRECTORY else f" --state-dir {shlex.quote(str(state_dir))}"
     return f"""
 sidegate dev: verification on {data_plane}, admin on {admin_plane}, state in {state_dir}/
 

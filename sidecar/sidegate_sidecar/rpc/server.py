@@ -126,7 +126,7 @@ def _claim(path: Path) -> int:
             path.parent.chmod(SOCKET_DIRECTORY_MODE)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as fault:
-        raise StartupError(f"cannot listen on unix://{path}: {fault.strerror}") from None
+        raise StartupError(f"cannot listen on unix://{path}: {fault.filename}: {fault.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
