@@ -74,9 +74,11 @@ class LogFollower:
                 await self._catch_up()
                 retry = FIRST_RETRY_SECONDS
                 await self._source.wait_for_change(POLL_SECONDS)
-            except StoreUnavailable as failure:
+            except Exception as failure:  # noqa: BLE001 - an index that stands still accepts what is revoked later
                 if self._answering or self._index is None:
-                    _log.warning("revocation_log_unreadable", error=str(failure), retry_seconds=retry)
+                    # A foreign exception's text may hold a connection string.
+                    error = str(failure) if isinstance(failure, StoreUnavailable) else type(failure).__qualname__
+                    _log.warning("revocation_log_unreadable", error=error, retry_seconds=retry)
                 self._answering = False
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_SECONDS)
@@ -147,10 +149,15 @@ class LogFollower:
                 if not entries or entries[0].entry_id != index.last_entry_id:
                     return False
                 entries = entries[1:]
-            index.apply(entries)
+            try:
+                index.apply(entries)
+            except ValueError as fault:
+                raise StoreUnavailable(f"the revocation log is torn: {fault}") from fault
             if index.revision.sequence >= page.head:
                 self._complete_at = began
                 return True
+            if not entries:
+                raise StoreUnavailable("the revocation log ends before its head")
             if index.revision.sequence % (100 * PAGE_ENTRIES) < PAGE_ENTRIES:
                 _log.info("revocation_index_loading", sequence=index.revision.sequence, head=page.head)
             await asyncio.sleep(0)

@@ -1,0 +1,533 @@
+"""The index follows the log: whole, in order, through outages and restored backups."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached
+from sidegate_sidecar.model import SECOND, LogPage, Revision
+from sidegate_sidecar.revocations.follower import (
+    FIRST_RETRY_SECONDS,
+    LAST_RETRY_SECONDS,
+    PAGE_ENTRIES,
+    POLL_SECONDS,
+    LogFollower,
+)
+from sidegate_sidecar.revocations.index import RevocationIndex
+from structlog.testing import capture_logs
+
+from tests.unit.revocations.scripted_log import SALT, ScriptedLog, entry, has_revoked
+from tests.unit.revocations.virtual_time import in_virtual_time
+
+MOMENT = 0.001  # enough for all that needs no timer
+
+
+def follower_of(log: ScriptedLog) -> LogFollower:
+    return LogFollower(log, monotonic=asyncio.get_running_loop().time)
+
+
+@asynccontextmanager
+async def following(log: ScriptedLog) -> AsyncGenerator[LogFollower]:
+    """A follower that runs meanwhile, and has had its first moment."""
+    follower = follower_of(log)
+    run = asyncio.create_task(follower.run())
+    await asyncio.sleep(MOMENT)
+    yield follower
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):  # anything else would be a follower that gave up
+        await run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others run, without time passing, until the condition holds."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it does not come about without time passing")
+
+
+def is_picture_of(log: ScriptedLog, index: RevocationIndex | None) -> bool:
+    return (
+        index is not None
+        and index.revision == log.revision
+        and len(index) == log.head
+        and all(has_revoked(index, each.subject) for each in log.entries)
+    )
+
+
+# Loading.
+
+
+@in_virtual_time
+async def test_an_empty_log_makes_an_empty_index() -> None:
+    async with following(ScriptedLog()) as follower:
+        assert is_picture_of(ScriptedLog(), follower.index)
+
+
+@in_virtual_time
+async def test_a_long_log_is_loaded_in_pages_that_each_begin_with_the_last_entry_read() -> None:
+    log = ScriptedLog()
+    log.append(2 * PAGE_ENTRIES + 100)
+
+    async with following(log) as follower:
+        assert is_picture_of(log, follower.index)
+    assert log.reads[:4] == [
+        (1, 1),
+        (1, PAGE_ENTRIES),
+        (PAGE_ENTRIES, PAGE_ENTRIES),
+        (2 * PAGE_ENTRIES - 1, PAGE_ENTRIES),
+    ]
+
+
+@in_virtual_time
+async def test_there_is_no_index_until_the_whole_log_is_in_it() -> None:
+    log = ScriptedLog()
+    log.append(PAGE_ENTRIES + 1)
+    log.hold()
+
+    async with following(log) as follower:
+        for reads in (2, 3):
+            log.release()
+            await until(lambda reads=reads: len(log.reads) == reads)  # type: ignore[misc]  # bound now
+            log.hold()
+            await asyncio.sleep(60)
+            assert follower.index is None
+        log.release()
+        await asyncio.sleep(MOMENT)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_source_that_is_down_at_the_start_is_asked_until_it_answers() -> None:
+    log = ScriptedLog(down=True)
+    log.append(3)
+
+    async with following(log) as follower:
+        await asyncio.sleep(3600)
+        assert (follower.index, follower.answering) == (None, False)
+        log.down = False
+        await asyncio.sleep(LAST_RETRY_SECONDS)
+        assert is_picture_of(log, follower.index)
+        assert follower.answering
+
+
+# Following.
+
+
+@in_virtual_time
+async def test_a_wake_up_is_followed_at_once() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        log.append(3)
+        await asyncio.sleep(MOMENT)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_without_wake_ups_the_poll_finds_what_was_appended() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log) as follower:
+        log.append(3)
+        await asyncio.sleep(POLL_SECONDS - 2 * MOMENT)
+        assert follower.index is not None
+        assert follower.index.revision.sequence == 0
+        await asyncio.sleep(3 * MOMENT)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_what_is_appended_while_a_page_is_under_way_is_not_missed() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        for _ in range(20):
+            log.hold()
+            log.append()
+            await asyncio.sleep(MOMENT)
+            log.append()
+            log.release()
+            await asyncio.sleep(MOMENT)
+            assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_the_index_is_extended_in_place_and_never_read_again() -> None:
+    log = ScriptedLog()
+    log.append(10)
+    async with following(log) as follower:
+        before = follower.index
+        log.reads.clear()
+        log.append(5)
+        await asyncio.sleep(MOMENT)
+        assert follower.index is before
+        assert {first for first, _ in log.reads} == {10}
+
+
+# Outages.
+
+
+@in_virtual_time
+async def test_a_failing_source_is_asked_again_at_growing_intervals_with_an_end() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log):
+        log.down = True
+        await asyncio.sleep(10)
+    log.read_times = log.read_times[2:]  # those of the load
+
+    pauses = [round(later - earlier, 6) for earlier, later in zip(log.read_times, log.read_times[1:], strict=False)]
+    assert pauses[:5] == [FIRST_RETRY_SECONDS * factor for factor in (1, 2, 4, 8, 16)]
+    assert set(pauses[5:]) == {LAST_RETRY_SECONDS}
+
+
+@in_virtual_time
+async def test_the_intervals_begin_anew_after_an_outage() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log):
+        log.down = True
+        await asyncio.sleep(60)
+        log.down = False
+        await asyncio.sleep(LAST_RETRY_SECONDS)
+        log.failures = 1
+        log.read_times.clear()
+        await asyncio.sleep(2 * POLL_SECONDS)
+
+    assert round(log.read_times[1] - log.read_times[0], 6) == FIRST_RETRY_SECONDS
+
+
+@in_virtual_time
+async def test_after_an_outage_reading_goes_on_where_it_stood() -> None:
+    log = ScriptedLog()
+    log.append(10)
+    async with following(log) as follower:
+        before = follower.index
+        log.failures = 3
+        log.append(PAGE_ENTRIES * 2)
+        log.reads.clear()
+        await asyncio.sleep(10)
+        assert is_picture_of(log, follower.index)
+        assert follower.index is before
+        assert [first for first, _ in log.reads[:5]] == [10, 10, 10, 10, PAGE_ENTRIES + 9]
+
+
+@in_virtual_time
+async def test_during_an_outage_the_index_serves_and_its_lag_grows() -> None:
+    log = ScriptedLog(wakes=False)
+    log.append(2)
+    async with following(log) as follower:
+        log.down = True
+        await asyncio.sleep(POLL_SECONDS)
+        answering, before = follower.answering, follower.lag()
+        await asyncio.sleep(3600)
+        assert is_picture_of(log, follower.index)
+        assert follower.lag() == before + 3600 * SECOND
+        log.down = False
+        await asyncio.sleep(LAST_RETRY_SECONDS)
+        assert (answering, follower.answering) == (False, True)
+        assert follower.lag() <= LAST_RETRY_SECONDS * SECOND
+
+
+@in_virtual_time
+async def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
+    log = ScriptedLog()
+    with capture_logs() as logged:
+        async with following(log):
+            log.down = True
+            await asyncio.sleep(60)
+            log.down = False
+            await asyncio.sleep(LAST_RETRY_SECONDS)
+
+    assert [line["event"] for line in logged] == [
+        "revocation_index_loaded",
+        "revocation_log_readable",
+        "revocation_log_unreadable",
+        "revocation_log_readable",
+    ]
+
+
+class Unreliable(ScriptedLog):
+    """A source with bugs: `broken` decides what it answers with instead of the page."""
+
+    broken = ""
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        page = await super().read_log(first, limit)
+        match self.broken:
+            case "raises":
+                raise RuntimeError("postgresql://admin:s3cret@db")
+            case "gap":
+                return LogPage(page.store_id, SALT, page.head, page.entries[:1] + page.entries[2:])
+            case "short":
+                return LogPage(page.store_id, SALT, page.head + 1, page.entries)
+            case _:
+                return page
+
+
+@pytest.mark.parametrize("broken", ["raises", "gap", "short"])
+@in_virtual_time
+async def test_the_follower_survives_a_source_that_breaks_its_promise(broken: str) -> None:
+    log = Unreliable()
+    log.append()
+    with capture_logs() as logged:
+        async with following(log) as follower:
+            log.broken = broken
+            log.append(3)
+            await asyncio.sleep(60)
+            assert not follower.answering
+            assert follower.lag() > 59 * SECOND
+            log.broken = ""
+            await asyncio.sleep(LAST_RETRY_SECONDS)
+            assert is_picture_of(log, follower.index)
+    assert "s3cret" not in str(logged)
+
+
+# Lag.
+
+
+@in_virtual_time
+async def test_lag_counts_from_the_beginning_of_the_read_that_reached_the_head() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log) as follower:
+        log.hold()
+        await asyncio.sleep(POLL_SECONDS)  # the read begins within this
+        began = log.read_times[-1]
+        await asyncio.sleep(7)
+        log.release()
+        await asyncio.sleep(MOMENT)
+        now = asyncio.get_running_loop().time()
+        assert log.read_times[-1] == began
+        assert follower.lag() == pytest.approx((now - began) * SECOND, abs=1)
+
+
+@in_virtual_time
+async def test_a_page_that_does_not_reach_the_head_leaves_the_lag_as_it_is() -> None:
+    log = ScriptedLog()
+    log.append()
+    async with following(log) as follower:
+        log.reads.clear()
+        log.append(PAGE_ENTRIES + 1)
+        await until(lambda: len(log.reads) == 2)  # the page that ends before the head has been taken in
+        log.hold()
+        await asyncio.sleep(30)
+        assert follower.index is not None
+        assert 1 < follower.index.revision.sequence < log.head
+        assert follower.lag() >= 30 * SECOND
+        log.release()
+
+
+# Restored backups.
+
+
+def _other_entries(log: ScriptedLog) -> None:
+    log.restore(3)
+    log.append(5)
+
+
+def _other_entries_as_many(log: ScriptedLog) -> None:
+    log.restore(3)
+    log.append(2)
+
+
+def _head_below(log: ScriptedLog) -> None:
+    log.restore(4)
+
+
+def _nothing_left(log: ScriptedLog) -> None:
+    log.restore(0)
+
+
+def _other_store(log: ScriptedLog) -> None:
+    log.restore(5, store_id="store-2")
+
+
+def _other_empty_store(log: ScriptedLog) -> None:
+    log.restore(0, store_id="store-2")
+
+
+@pytest.mark.parametrize(
+    "restore",
+    [
+        pytest.param(_other_entries, id="another entry at the index's end"),
+        pytest.param(_other_entries_as_many, id="another entry at the head"),
+        pytest.param(_head_below, id="a head below the index's"),
+        pytest.param(_nothing_left, id="an empty log"),
+        pytest.param(_other_store, id="another store with the same entries"),
+        pytest.param(_other_empty_store, id="another, empty store"),
+    ],
+)
+@in_virtual_time
+async def test_a_restored_backup_is_read_anew_while_the_old_index_serves(
+    restore: Callable[[ScriptedLog], None],
+) -> None:
+    log = ScriptedLog()
+    log.append(5)
+    async with following(log) as follower:
+        before = follower.index
+        restore(log)
+        log.reads.clear()
+        await until(lambda: (1, 1) in log.reads)
+        log.hold()
+        await asyncio.sleep(60)
+        assert follower.index is before
+        assert before is not None
+        assert has_revoked(before, "session-5")
+        log.release()
+        await asyncio.sleep(POLL_SECONDS)
+        assert follower.index is not before
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_backup_restored_while_the_index_loads_is_read_from_the_beginning() -> None:
+    log = ScriptedLog()
+    log.append(PAGE_ENTRIES + 10)
+    follower = follower_of(log)
+    run = asyncio.create_task(follower.run())
+    await until(lambda: len(log.reads) == 3)
+    log.restore(20)
+    log.append(PAGE_ENTRIES)
+    await asyncio.sleep(MOMENT)
+
+    assert is_picture_of(log, follower.index)
+    run.cancel()
+
+
+# reach
+
+
+@in_virtual_time
+async def test_a_revision_that_is_there_costs_no_reading() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    async with following(log) as follower:
+        log.down = True
+        log.reads.clear()
+        await follower.reach(Revision("store-1", 2), 0)
+        await follower.reach(Revision("store-1", 3), 0)
+        assert log.reads == []
+
+
+@in_virtual_time
+async def test_a_revision_is_reached_by_a_reading_of_its_own() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log) as follower:
+        began = asyncio.get_running_loop().time()
+        log.append(PAGE_ENTRIES * 2)
+        await follower.reach(log.revision, 10)
+        assert is_picture_of(log, follower.index)
+        assert asyncio.get_running_loop().time() == began
+
+
+@in_virtual_time
+async def test_a_revision_is_reached_even_if_nobody_follows() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    follower = follower_of(log)
+
+    await follower.reach(log.revision, 1)
+
+    assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_revision_of_the_future_is_waited_for() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        wait = asyncio.create_task(follower.reach(Revision("store-1", 3), 60))
+        for _ in range(3):
+            await asyncio.sleep(MOMENT)
+            assert not wait.done()
+            log.append()
+        await wait
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_revision_that_does_not_come_is_given_up_in_time() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(RevisionNotReached):
+            await follower.reach(Revision("store-1", 1), 0.25)
+        assert asyncio.get_running_loop().time() == pytest.approx(began + 0.25)
+
+
+@in_virtual_time
+async def test_a_source_that_hangs_is_given_up_in_time_and_followed_again_later() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        log.wakes = False
+        log.append()
+        log.hold()
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(RevisionNotReached):
+            await follower.reach(log.revision, 0.25)
+        assert asyncio.get_running_loop().time() == pytest.approx(began + 0.25)
+        log.release()
+        await asyncio.sleep(POLL_SECONDS)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_revision_cannot_be_reached_while_the_store_is_down() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        log.wakes = False
+        log.append()
+        log.down = True
+        with pytest.raises(RevisionNotReached):
+            await follower.reach(log.revision, 60)
+
+
+@in_virtual_time
+async def test_another_stores_revision_is_foreign_after_one_reading() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    async with following(log) as follower:
+        log.reads.clear()
+        with pytest.raises(ForeignRevision):
+            await follower.reach(Revision("store-2", 1), 60)
+        assert log.reads == [(3, PAGE_ENTRIES)]
+
+
+@in_virtual_time
+async def test_a_revision_of_the_store_that_has_just_taken_over_is_reached() -> None:
+    log = ScriptedLog(wakes=False)
+    log.append(3)
+    async with following(log) as follower:
+        log.restore(3, store_id="store-2")
+        await follower.reach(Revision("store-2", 3), 60)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_caller_that_goes_away_leaves_the_index_whole() -> None:
+    log = ScriptedLog()
+    async with following(log) as follower:
+        log.wakes = False
+        log.append(PAGE_ENTRIES * 3)
+        log.reads.clear()
+        caller = asyncio.create_task(follower.reach(log.revision, 60))
+        await until(lambda: len(log.reads) == 2)
+        caller.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+        await asyncio.sleep(POLL_SECONDS)
+        assert is_picture_of(log, follower.index)
+
+
+# Its end.
+
+
+@pytest.mark.parametrize("busy", ["waiting", "reading", "pausing"])
+@in_virtual_time
+async def test_cancelling_ends_it_whatever_it_is_at(busy: str) -> None:
+    log = ScriptedLog(down=busy == "pausing")
+    if busy == "reading":
+        log.hold()
+    async with following(log):  # leaving it cancels, and expects CancelledError
+        pass
+
+
+def test_entries_of_tests_have_ids_of_their_own() -> None:
+    assert entry(1).entry_id != entry(1).entry_id

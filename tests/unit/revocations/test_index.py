@@ -1,0 +1,195 @@
+"""The index is a picture of the log: whatever it leaves out or merges, it answers as the whole log would."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sidegate_sidecar.model import Coverage, LogEntry, Revision, RevocationKind, Subject
+from sidegate_sidecar.revocations.index import DIGEST_BYTES, RevocationIndex, Watermark, digest_of
+
+from tests.unit.revocations.scripted_log import ISSUER, SALT, entry
+
+KINDS = list(RevocationKind)
+# Few names, so that entries and subjects meet; the same ones for every kind, so that kinds are told apart.
+names = st.sampled_from(["a", "b", "ab"])
+optional_names = st.none() | names
+instants = st.integers(0, 5)
+entries = st.builds(
+    entry,
+    sequence=st.just(0),
+    kind=st.sampled_from(KINDS),
+    subject=names,
+    issuer=names,
+    tenant=st.none(),
+    spare=st.none(),
+    at=instants,
+) | st.builds(
+    entry,
+    sequence=st.just(0),
+    kind=st.just(RevocationKind.USER),
+    subject=names,
+    issuer=names,
+    tenant=optional_names,
+    spare=optional_names,
+    at=instants,
+)
+logs = st.lists(entries, max_size=30)
+maybe_empty = st.just("") | names
+subjects = st.builds(Subject, issuer=names, session_handle=maybe_empty, user_id=names, tenant_id=maybe_empty)
+UNHURRIED = settings(deadline=None)
+
+
+def in_order(log: Sequence[LogEntry]) -> list[LogEntry]:
+    return [
+        LogEntry(
+            position,
+            each.entry_id,
+            each.kind,
+            each.issuer,
+            each.subject,
+            each.tenant_id,
+            each.except_session_handle,
+            each.revoke_time,
+            None,
+        )
+        for position, each in enumerate(log, 1)
+    ]
+
+
+def index_of(log: Sequence[LogEntry]) -> RevocationIndex:
+    index = RevocationIndex("store", SALT)
+    index.apply(in_order(log))
+    return index
+
+
+def coverage_by_the_log(log: Sequence[LogEntry], subject: Subject) -> Coverage:
+    """What model.Coverage says, read from the raw log."""
+
+    def subjects_of(kind: RevocationKind, name: str) -> list[LogEntry]:
+        return [each for each in log if (each.kind, each.issuer, each.subject) == (kind, subject.issuer, name)]
+
+    handle = subject.session_handle
+    users = [
+        each.revoke_time
+        for each in subjects_of(RevocationKind.USER, subject.user_id)
+        if (each.tenant_id is None or each.tenant_id == subject.tenant_id)
+        and not (handle and each.except_session_handle == handle)
+    ]
+    tenants = [each.revoke_time for each in subjects_of(RevocationKind.TENANT, subject.tenant_id)]
+    return Coverage(
+        session_revoked=handle != "" and subjects_of(RevocationKind.SESSION, handle) != [],
+        user_watermark=max(users, default=None),
+        tenant_watermark=max(tenants, default=None) if subject.tenant_id else None,
+    )
+
+
+@settings(UNHURRIED, max_examples=300)
+@given(logs, st.lists(subjects, min_size=1, max_size=8))
+@example(
+    [
+        entry(0, RevocationKind.USER, "a", issuer="a", spare="a", at=1),
+        entry(0, RevocationKind.USER, "a", issuer="a", spare="b", at=2),
+    ],
+    [Subject("a", "a", "a", ""), Subject("a", "b", "a", ""), Subject("a", "", "a", "")],
+)
+def test_the_index_covers_what_the_log_covers(log: list[LogEntry], asked: list[Subject]) -> None:
+    index = index_of(log)
+
+    for subject in asked:
+        assert index.coverage(subject) == coverage_by_the_log(log, subject)
+
+
+@UNHURRIED
+@given(logs, names, names)
+def test_a_key_is_revoked_by_its_issuer_and_thumbprint_alone(log: list[LogEntry], issuer: str, thumbprint: str) -> None:
+    named = (RevocationKind.KEY, issuer, thumbprint)
+
+    assert index_of(log).key_revoked(issuer, thumbprint) == any(
+        (each.kind, each.issuer, each.subject) == named for each in log
+    )
+
+
+@UNHURRIED
+@given(logs, st.integers(0, 30))
+def test_pages_make_the_same_index_as_one_reading(log: list[LogEntry], cut: int) -> None:
+    whole, paged, ordered = index_of(log), RevocationIndex("store", SALT), in_order(log)
+    paged.apply(ordered[:cut])
+    paged.apply(ordered[cut:])
+
+    assert paged.revision == whole.revision == Revision("store", len(log))
+    assert paged.last_entry_id == whole.last_entry_id == (ordered[-1].entry_id if ordered else b"")
+    assert len(paged) == len(whole)
+
+
+watermarks = st.builds(Watermark, revoke_time=instants, tenant_id=optional_names, except_session_handle=optional_names)
+
+
+def covers(watermark: Watermark, begun: int, tenant: str, handle: str) -> bool:
+    return (
+        begun <= watermark.revoke_time
+        and watermark.tenant_id in (None, tenant)
+        and (handle == "" or watermark.except_session_handle != handle)
+    )
+
+
+@UNHURRIED
+@given(watermarks, watermarks, instants, maybe_empty | st.just("other"), maybe_empty | st.just("other"))
+def test_a_superfluous_watermark_covers_nothing_of_its_own(
+    kept: Watermark, dropped: Watermark, begun: int, tenant: str, handle: str
+) -> None:
+    if kept.makes_superfluous(dropped) and covers(dropped, begun, tenant, handle):
+        assert covers(kept, begun, tenant, handle)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "applied"),
+    [pytest.param(1, 2, id="a repeated entry"), pytest.param(2, 2, id="the last one"), pytest.param(4, 2, id="a gap")],
+)
+def test_what_does_not_follow_is_refused_and_what_came_before_it_stays(sequence: int, applied: int) -> None:
+    index = RevocationIndex("store", SALT)
+
+    with pytest.raises(ValueError, match=f"entry {sequence} does not follow"):
+        index.apply([entry(1), entry(2), entry(sequence, subject="stray")])
+    assert index.revision == Revision("store", applied)
+    assert not index.coverage(Subject(ISSUER, "stray", "user", "")).session_revoked
+    assert index.coverage(Subject(ISSUER, "session-2", "user", "")).session_revoked
+
+
+def test_watermarks_that_say_nothing_new_take_no_room() -> None:
+    index = RevocationIndex("store", SALT)
+    index.apply(entry(number, RevocationKind.USER, "user", at=number) for number in range(1, 50))
+    index.apply(entry(number, RevocationKind.USER, "user", at=0, spare="s", tenant="t") for number in range(50, 99))
+
+    assert index._users == {  # pyright: ignore[reportPrivateUsage] - memory is what this is about
+        digest_of(SALT, RevocationKind.USER, ISSUER, "user"): (Watermark(49, None, None),)
+    }
+
+
+# Digests.
+
+
+def test_a_digest_is_what_the_feed_specifies() -> None:
+    # feed.proto: keyed BLAKE2b of the kind's letter and the length-prefixed issuer and subject, 16 bytes.
+    content = b"u" + b"\x00\x00\x00\x02is" + b"\x00\x00\x00\x04" + "né.".encode()
+
+    assert digest_of(SALT, RevocationKind.USER, "is", "né.") == blake2b(content, key=SALT, digest_size=16).digest()
+
+
+@UNHURRIED
+@given(
+    st.tuples(st.sampled_from(KINDS), st.text(), st.text(), st.binary(min_size=16, max_size=16)),
+    st.tuples(st.sampled_from(KINDS), st.text(), st.text(), st.binary(min_size=16, max_size=16)),
+)
+@example((RevocationKind.USER, "ab", "c", SALT), (RevocationKind.USER, "a", "bc", SALT))
+@example((RevocationKind.USER, "", "a", SALT), (RevocationKind.USER, "a", "", SALT))
+@example((RevocationKind.USER, "a", "b", SALT), (RevocationKind.TENANT, "a", "b", SALT))
+@example((RevocationKind.USER, "a", "b", SALT), (RevocationKind.USER, "a", "b", bytes(16)))
+def test_different_subjects_have_different_digests(
+    one: tuple[RevocationKind, str, str, bytes], other: tuple[RevocationKind, str, str, bytes]
+) -> None:
+    digests = [digest_of(salt, kind, issuer, subject) for kind, issuer, subject, salt in (one, other)]
+
+    assert (digests[0] == digests[1]) == (one == other)
+    assert {len(digest) for digest in digests} == {DIGEST_BYTES}
