@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import SECOND, KeySet, Micros, VerificationKey
-from sidegate_sidecar.tokens import ALGORITHMS, IssuerPolicy, verify_token
+from sidegate_sidecar.model import ALGORITHMS, SECOND, KeySet, Micros, VerificationKey
+from sidegate_sidecar.tokens import IssuerPolicy, verify_token
 
 SECONDS_PER_ALGORITHM = 1.7
 CALLS_PER_TURN = 20

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,18 +16,18 @@ from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
 
 from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
-from sidegate_sidecar.keys import IssuerKeysConfig, KeyRing
+from sidegate_sidecar.issuers import issuers_from
+from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros, ServingStatus, StoreLimits, StoreState
 from sidegate_sidecar.revocations.follower import LogFollower
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.verification import VerificationService
-from sidegate_sidecar.settings import IssuerEntry, Settings
+from sidegate_sidecar.settings import Settings
 from sidegate_sidecar.store.lookup import SharedLookup
 from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
-from sidegate_sidecar.tokens import IssuerPolicy
 from sidegate_sidecar.verifier import Backing, Verifier
 
 READINESS_SECONDS = 0.05  # how often the sidecar looks whether it has become able to answer
@@ -54,6 +54,7 @@ class Sidecar:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._issuers = issuers_from(settings)
         self._owned = AsyncExitStack()
 
     async def start(self) -> tuple[list[Listener], list[Listener]]:
@@ -76,7 +77,7 @@ class Sidecar:
 
     async def _start(self) -> tuple[list[Listener], list[Listener]]:
         settings = self._settings
-        key_ring = KeyRing([_keys_config(entry, settings) for entry in settings.issuers])
+        key_ring = KeyRing([issuer.keys for issuer in self._issuers])
         self._owned.push_async_callback(key_ring.close)
         side = None if settings.sqlite_path is None else await self._open_store(settings.sqlite_path)
         self._in_background(key_ring.start())
@@ -104,7 +105,7 @@ class Sidecar:
     def _data_plane(self, key_ring: KeyRing, side: _StoreSide | None) -> Endpoint:
         settings = self._settings
         verifier = Verifier(
-            [_policy(entry, settings) for entry in settings.issuers],
+            [issuer.policy for issuer in self._issuers],
             key_ring,
             None if side is None else Backing(side.follower, side.lookup),
             clock=now_micros,
@@ -124,7 +125,9 @@ class Sidecar:
 
     def _admin_plane(self, side: _StoreSide) -> Endpoint:
         settings = self._settings
-        accepts_unknown = {entry.issuer: not _rejects_unknown(entry, settings) for entry in settings.issuers}
+        accepts_unknown = {
+            issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
+        }
         administration = Administration(side.store, side.follower, accepts_unknown)
         return Endpoint(
             [
@@ -196,7 +199,7 @@ async def migrate_store(settings: Settings) -> tuple[list[str], StoreLimits]:
 
 
 @contextmanager
-def _failing_to_start(path: Path) -> Iterator[None]:
+def _failing_to_start(path: Path) -> Generator[None]:
     """A store that fails now has an operator to tell, who needs the file's name and what the driver says of it."""
     try:
         yield
@@ -260,32 +263,3 @@ def _serving_status(key_ring: KeyRing, side: _StoreSide | None) -> ServingStatus
             else StoreState.UNAVAILABLE
         ),
     )
-
-
-def _rejects_unknown(entry: IssuerEntry, settings: Settings) -> bool:
-    return (entry.unknown_sessions or settings.unknown_sessions) == "reject"
-
-
-def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
-    return IssuerPolicy(
-        issuer=entry.issuer,
-        algorithms=frozenset(entry.algorithms),
-        audiences=frozenset(entry.audiences),
-        session_claim=entry.session_claim or None,
-        user_claim=entry.user_claim,
-        tenant_claim=entry.tenant_claim,
-        begin_claim=entry.begin_claim,
-        anti_csrf_claim=entry.anti_csrf_claim,
-        anti_csrf_required=entry.anti_csrf_required,
-        token_type=entry.token_type,
-        key_id_required=entry.key_id_required,
-        issuer_claim_absent=entry.issuer_claim_absent,
-        max_token_lifetime=settings.max_token_lifetime,
-        leeway=settings.leeway,
-        issuer_clock_skew=entry.issuer_clock_skew,
-        unknown_sessions_rejected=_rejects_unknown(entry, settings),
-    )
-
-
-def _keys_config(entry: IssuerEntry, settings: Settings) -> IssuerKeysConfig:
-    return IssuerKeysConfig(entry.issuer, entry.key_source(), saved_copy_dir=settings.key_cache_dir)

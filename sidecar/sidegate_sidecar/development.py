@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+from jwt.algorithms import ECAlgorithm
 
 from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.model import SECOND, Micros
@@ -58,7 +59,7 @@ class DevelopmentIssuer:
                 key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
             )
         issuer = cls.load(directory)
-        public = jwt.algorithms.ECAlgorithm.to_jwk(issuer.private_key.public_key(), as_dict=True)
+        public = ECAlgorithm.to_jwk(issuer.private_key.public_key(), as_dict=True)
         jwks = {"keys": [{**public, "kid": KEY_ID, "use": "sig", "alg": ALGORITHM}]}
         write_private(issuer.jwks_file, json.dumps(jwks, indent=2).encode())
         return issuer

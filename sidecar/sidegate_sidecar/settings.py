@@ -9,7 +9,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -28,13 +28,13 @@ from sidegate_sidecar.durations import parse_duration
 from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.keys import Discovery, JwksFile, JwksUrl, KeySource, PemFile
 from sidegate_sidecar.listener import Listener
-from sidegate_sidecar.model import SECOND, Micros
+from sidegate_sidecar.model import ALGORITHMS, SECOND, Micros
+from sidegate_sidecar.tokens import MAX_LEEWAY
 
 PREFIX = "SIDEGATE_"
 CLIENT_VARIABLES = frozenset({"SIDEGATE_TARGET", "SIDEGATE_ADMIN_TARGET"})
 CONFIG_VARIABLE = "SIDEGATE_CONFIG"
 ADMIN_ON_LOOPBACK = "admin_on_loopback"
-MAX_LEEWAY = 60 * SECOND  # more would keep expired sessions alive; a clock that is off by a minute is broken
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
 
@@ -68,7 +68,7 @@ def _listeners(value: object) -> object:
     parts = _split(value)
     if not isinstance(parts, list):
         return parts
-    return [Listener.parse(part) if isinstance(part, str) else part for part in parts]
+    return [Listener.parse(part) if isinstance(part, str) else part for part in cast("list[object]", parts)]
 
 
 Duration = Annotated[Micros, BeforeValidator(_duration)]
@@ -82,9 +82,6 @@ def _known_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
     if unknown:
         raise ValueError(f"not supported: {', '.join(unknown)}; known are {', '.join(sorted(ALGORITHMS))}")
     return names
-
-
-ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"})
 
 
 class IssuerEntry(BaseModel):
@@ -124,7 +121,8 @@ class IssuerEntry(BaseModel):
         """The preset's claim names stand where the entry gives none of its own."""
         if not isinstance(values, Mapping):
             return values
-        return {**_PRESETS.get(str(values.get("preset", "oidc")), {}), **values}
+        given = cast("Mapping[str, object]", values)
+        return {**_PRESETS.get(str(given.get("preset", "oidc")), {}), **given}
 
     @model_validator(mode="after")
     def _one_key_source(self) -> Self:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -27,7 +27,7 @@ class Exit(IntEnum):
 
 
 @contextmanager
-def explained_failures() -> Iterator[None]:
+def explained_failures() -> Generator[None]:
     """Turn an RPC's failure into one line on standard error and an exit status."""
     try:
         yield

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 import typer
@@ -53,6 +54,8 @@ def serve_or_exit(
     """Serve until signalled; exit with one line where the sidecar cannot start."""
     try:
         asyncio.run(run_until_signalled(settings, started))
+    except SettingsInvalid as invalid:
+        _refuse(invalid)
     except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
@@ -61,9 +64,13 @@ def _settings_or_exit(config: Path | None) -> Settings:
     try:
         return load_settings(os.environ, config)
     except SettingsInvalid as invalid:
-        count = len(invalid.mistakes)
-        heading = f"{count} mistake{'s' if count > 1 else ''} in the settings:"
-        fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
+        _refuse(invalid)
+
+
+def _refuse(invalid: SettingsInvalid) -> NoReturn:
+    count = len(invalid.mistakes)
+    heading = f"{count} mistake{'s' if count > 1 else ''} in the settings:"
+    fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
 
 
 async def _log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:

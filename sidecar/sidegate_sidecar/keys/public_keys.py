@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sidegate_sidecar.model import PublicKey, VerificationKey
+from sidegate_sidecar.model import ALGORITHMS, CURVE_ALGORITHMS, RSA_ALGORITHMS, PublicKey, VerificationKey
 
 MAX_KEY_ID_LENGTH = 256  # characters; SECURITY.md §1 row 5 refuses longer ones in tokens
 MIN_RSA_BITS = 2048
@@ -26,9 +26,6 @@ MAX_RSA_BITS = 4096  # 8192 bits cost 0.3 ms a check
 
 # RFC 7518 §6.2.1.1: name and curve; §3.4: the one algorithm of each.
 CURVES: Mapping[str, type[EllipticCurve]] = {"P-256": SECP256R1, "P-384": SECP384R1, "P-521": SECP521R1}
-_CURVE_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
-_RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
-ALGORITHMS = _RSA_ALGORITHMS | set(_CURVE_ALGORITHMS.values()) | {"EdDSA"}
 
 # The y of the points of order 1, 2, 4 and 8, with the two spellings past the field's modulus. For a key of small order
 # anybody can make signatures (of the neutral point, R = the neutral point and S = 0 signs everything), and OpenSSL lets
@@ -89,9 +86,9 @@ def _algorithms_of(public_key: PublicKey) -> frozenset[str]:
         numbers = public_key.public_numbers()
         if not 3 <= numbers.e <= 2**32 or numbers.e % 2 == 0 or numbers.n % 2 == 0:
             raise UnusableKey("an RSA key's exponent must be odd, above 1 and at most 2^32, and its modulus odd")
-        return _RSA_ALGORITHMS
+        return RSA_ALGORITHMS
     if isinstance(public_key, EllipticCurvePublicKey):
-        return frozenset({_CURVE_ALGORITHMS[_curve_name(public_key)]})
+        return frozenset({CURVE_ALGORITHMS[_curve_name(public_key)]})
     raw = public_key.public_bytes(Encoding.Raw, PublicFormat.Raw)
     if int.from_bytes(raw, "little") & (2**255 - 1) in _SMALL_ORDER_Y:
         raise UnusableKey("an Ed25519 key of small order vouches for anything")

@@ -1,6 +1,5 @@
 """Strict parsing of access tokens, signatures and claim checks. Pure: no I/O, no clock of its own."""
 
-from sidegate_sidecar.tokens.algorithms import ALGORITHMS
 from sidegate_sidecar.tokens.claims import TokenClaims, check_claims, check_expiry, issuer_of, read_claims
 from sidegate_sidecar.tokens.jws import MAX_TOKEN_BYTES, ParsedToken, parse_token
 from sidegate_sidecar.tokens.policy import MAX_LEEWAY, IssuerPolicy
@@ -8,7 +7,6 @@ from sidegate_sidecar.tokens.signature import candidate_keys, verify_signature
 from sidegate_sidecar.tokens.verification import verify_token
 
 __all__ = [
-    "ALGORITHMS",
     "MAX_LEEWAY",
     "MAX_TOKEN_BYTES",
     "IssuerPolicy",

@@ -90,7 +90,7 @@ VERIFIES: Mapping[str, Verifies] = {
     "ES512": _ecdsa(ec.SECP521R1(), SHA512()),
     "EdDSA": _ed25519,
 }
-"""By JWS name. Neither "none" nor anything symmetric is here, so nothing can select it [RFC 8725 §3.1, §3.2]."""
+"""By JWS name, each of ALGORITHMS. Neither "none" nor anything symmetric is here, so nothing can select it.
 
-ALGORITHMS = frozenset(VERIFIES)
-"""All that a token may ever be signed with; an issuer entry can only narrow it."""
+Source: RFC 8725 §3.1, §3.2.
+"""

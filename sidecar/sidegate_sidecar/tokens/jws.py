@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import Reason
-from sidegate_sidecar.tokens.algorithms import ALGORITHMS
+from sidegate_sidecar.model import ALGORITHMS, Reason
 from sidegate_sidecar.tokens.strict_json import parse_object
 
 Claims: TypeAlias = Mapping[str, object]

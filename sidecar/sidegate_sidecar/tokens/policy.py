@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from sidegate_sidecar.model import SECOND, Micros
-from sidegate_sidecar.tokens.algorithms import ALGORITHMS
+from sidegate_sidecar.model import ALGORITHMS, SECOND, Micros
 
 MAX_LEEWAY: Micros = 60 * SECOND  # more would hide a broken clock
 

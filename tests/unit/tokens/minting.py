@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.types import Options
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import SECOND, Demand, KeySet, Micros, PublicKey, Reason, VerificationKey
-from sidegate_sidecar.tokens import ALGORITHMS, IssuerPolicy, TokenClaims, verify_token
+from sidegate_sidecar.model import ALGORITHMS, SECOND, Demand, KeySet, Micros, PublicKey, Reason, VerificationKey
+from sidegate_sidecar.tokens import IssuerPolicy, TokenClaims, verify_token
 
 NOW = int(time.time())  # the real time, for nobody can hand jwt.decode another
 NOW_MICROS: Micros = NOW * SECOND

@@ -55,7 +55,7 @@ CASES = [
         for name in ("exp", "nbf", "iat")
         for literal in ODD_DATES
     ),
-    Case("row 15: exp is a string", claims_with(exp=str(NOW + 60)), plain_accepts=True),
+    Case("row 15: exp is a string", claims_with(exp=str(NOW + 3600)), plain_accepts=True),
     Case("row 15: exp is 2^53", claims_with(exp=2**53), plain_accepts=True),
     Case("row 15: exp is true", claims_with(exp=True)),
     Case("row 15: iat is a string", claims_with(iat=str(NOW - 60)), plain_accepts=True),

@@ -9,14 +9,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwt.algorithms import RSAAlgorithm
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import KeySet, Reason, VerificationKey
+from sidegate_sidecar.model import ALGORITHMS, KeySet, Reason, VerificationKey
 from sidegate_sidecar.tokens import (
-    ALGORITHMS,
     ParsedToken,
     candidate_keys,
     parse_token,
     verify_signature,
 )
+from sidegate_sidecar.tokens.algorithms import VERIFIES
 
 from tests.unit.tokens.minting import (
     CLAIMS,
@@ -58,6 +58,10 @@ def _verifies(token: ParsedToken, *keys: VerificationKey) -> bool:
 
 def _text(token: ParsedToken, signature: bytes) -> str:
     return f"{token.signing_input.decode()}.{base64url(signature)}"
+
+
+def test_each_algorithm_and_no_other_has_a_way_to_verify() -> None:
+    assert set(VERIFIES) == ALGORITHMS
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))

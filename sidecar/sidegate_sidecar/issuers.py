@@ -1,0 +1,65 @@
+"""From an issuer entry of the settings to what its tokens must be like and where its keys are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sidegate_sidecar.keys import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeySource, PemFile
+from sidegate_sidecar.settings import IssuerEntry, Settings, SettingsInvalid
+from sidegate_sidecar.tokens import IssuerPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """One trusted issuer: a rule for its tokens, a source of its keys."""
+
+    policy: IssuerPolicy
+    keys: IssuerKeysConfig
+
+
+def issuers_from(settings: Settings) -> Sequence[Issuer]:
+    """The trusted issuers, in the order of the settings.
+
+    Raises:
+        SettingsInvalid: With every mistake that only the rooms themselves can see, e.g. a URL that may not be asked.
+    """
+    issuers: list[Issuer] = []
+    mistakes: list[str] = []
+    for position, entry in enumerate(settings.issuers):
+        try:
+            keys = IssuerKeysConfig(entry.issuer, _key_source(entry), saved_copy_dir=settings.key_cache_dir)
+            issuers.append(Issuer(_policy(entry, settings), keys))
+        except ValueError as fault:
+            mistakes.append(f"issuers[{position}]: {fault}")
+    if mistakes:
+        raise SettingsInvalid(mistakes)
+    return issuers
+
+
+def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
+    return IssuerPolicy(
+        issuer=entry.issuer,
+        algorithms=frozenset(entry.algorithms),
+        audiences=frozenset(entry.audiences),
+        session_claim=entry.session_claim or None,
+        user_claim=entry.user_claim,
+        tenant_claim=entry.tenant_claim,
+        begin_claim=entry.begin_claim,
+        anti_csrf_claim=entry.anti_csrf_claim,
+        anti_csrf_required=entry.anti_csrf_required,
+        token_type=entry.token_type,
+        key_id_required=entry.key_id_required,
+        issuer_claim_absent=entry.issuer_claim_absent,
+        max_token_lifetime=settings.max_token_lifetime,
+        leeway=settings.leeway,
+        issuer_clock_skew=entry.issuer_clock_skew,
+        unknown_sessions_rejected=(entry.unknown_sessions or settings.unknown_sessions) == "reject",
+    )
+
+
+def _key_source(entry: IssuerEntry) -> KeySource:
+    if entry.jwks_file is not None:
+        return JwksFile(entry.jwks_file)
+    if entry.pem_file is not None:
+        return PemFile(entry.pem_file)
+    kind, url = (Discovery, entry.issuer) if entry.jwks_url is None else (JwksUrl, entry.jwks_url)
+    return kind(url, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http)
