@@ -23,10 +23,10 @@ def entry(
     spare: str | None = None,
     at: Micros = 0,
 ) -> LogEntry:
-    """An entry with an id of its own; by default it revokes the session "session-<sequence>"."""
-    entry_id = next(_entry_ids).to_bytes(16, "big")
-    named = f"session-{sequence}" if subject is None else subject
-    return LogEntry(sequence, entry_id, kind, issuer, named, tenant, spare, at, None)
+    """An entry with an id of its own; by default it revokes a session of its own."""
+    number = next(_entry_ids)
+    named = f"session-{number}" if subject is None else subject
+    return LogEntry(sequence, number.to_bytes(16, "big"), kind, issuer, named, tenant, spare, at, None)
 
 
 def has_revoked(index: RevocationIndex, handle: str) -> bool:

@@ -69,11 +69,13 @@ class FollowerBesideModel(RuleBasedStateMachine):
         self.log.wakes = wakes
         self.log.append(number)
 
-    @rule(lost=st.integers(0, 4), renamed=st.booleans(), wakes=st.booleans())
-    def restore(self, lost: int, renamed: bool, wakes: bool) -> None:
+    @rule(lost=st.integers(0, 4), regrown=st.integers(0, 5), renamed=st.booleans(), wakes=st.booleans())
+    def restore(self, lost: int, regrown: int, renamed: bool, wakes: bool) -> None:
+        """`regrown` entries are written before the follower reads again."""
         self.log.wakes = wakes
         self.log.entries = list(self.log.entries)
         self.log.restore(max(0, self.log.head - lost), store_id=f"store-{len(self.versions) + 1}" if renamed else None)
+        self.log.append(regrown)
         self.versions.append((self.log.store_id, self.log.entries))
 
     @rule()
@@ -150,7 +152,7 @@ class FollowerBesideModel(RuleBasedStateMachine):
         ]
         assert any(
             (beginning[-1].entry_id if beginning else b"") == index.last_entry_id
-            and all(has_revoked(index, each.subject) for each in beginning[-3:])
+            and all(has_revoked(index, each.subject) for each in beginning[-12:])
             for beginning in beginnings
         )
 
