@@ -15,6 +15,7 @@ import structlog
 from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
 
 from sidegate_sidecar.administration import Administration
+from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
 from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
@@ -104,12 +105,11 @@ class Sidecar:
 
     def _data_plane(self, key_ring: KeyRing, side: _StoreSide | None) -> Endpoint:
         settings = self._settings
-        verifier = Verifier(
-            [issuer.policy for issuer in self._issuers],
-            key_ring,
-            None if side is None else Backing(side.follower, side.lookup),
-            clock=now_micros,
+        authenticator = Authenticator(
+            [issuer.policy for issuer in self._issuers], key_ring, remembered=settings.remembered_tokens
         )
+        backing = None if side is None else Backing(side.follower, side.lookup)
+        verifier = Verifier(authenticator, backing, clock=now_micros)
         verification = VerificationService(verifier, lambda: _serving_status(key_ring, side))
         return Endpoint(
             [

@@ -99,7 +99,7 @@ class IssuerEntry(BaseModel):
     pem_file: Path | None = None
     discovery: bool = False
     ca_file: Path | None = None
-    request_headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    request_headers: Annotated[dict[str, str], BeforeValidator(_json)] = Field(default_factory=dict, repr=False)
     allow_http: bool = False
     audiences: Names = ()
     algorithms: Annotated[Names, AfterValidator(_known_algorithms)] = tuple(sorted(ALGORITHMS))
@@ -157,13 +157,14 @@ class Settings(BaseModel):
 
     listen: Annotated[Listeners, Field(min_length=1)] = (Listener(path=Path("/run/sidegate/sidegate.sock")),)
     admin_listen: Listeners = ()
-    store_url: str = Field(default="", repr=False)
+    store_url: str = Field(default="", repr=False, validate_default=True)
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(_json), Field(min_length=1)]
     unknown_sessions: Literal["accept", "reject"] = "accept"
     max_token_lifetime: Duration = DAY
     max_session_lifetime: Duration = 30 * DAY
     leeway: Duration = 10 * SECOND
     key_cache_dir: Path | None = None
+    remembered_tokens: Annotated[int, Field(ge=0)] = 10_000
     reflection: bool = False
     shutdown_grace: Duration = 5 * SECOND
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -201,16 +202,13 @@ class Settings(BaseModel):
 
     @field_validator("store_url")
     @classmethod
-    def _known_store(cls, url: str) -> str:
+    def _known_store(cls, url: str, info: ValidationInfo) -> str:
         if url and not url.startswith("sqlite:///"):
             raise ValueError("must be sqlite:///path, or empty for a stateless sidecar")
+        # Here and not in a validator of the model, which runs only once every setting by itself is right.
+        if info.data.get("admin_listen") and not url:
+            raise ValueError("the admin services need a store: sqlite:///path")
         return url
-
-    @model_validator(mode="after")
-    def _admin_has_a_store(self) -> Self:
-        if self.admin_listen and not self.store_url:
-            raise ValueError(f"{PREFIX}ADMIN_LISTEN: needs a store; set {PREFIX}STORE_URL")
-        return self
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -246,11 +244,15 @@ def load_settings(
         for name in (*Settings.model_fields, *IssuerEntry.model_fields)
         if PREFIX + name.upper() in environ
     }
-    values = _with_one_issuer({**from_file, **from_variables})
+    given = {**from_file, **from_variables}
+    values = _with_one_issuer(given)
     try:
         return Settings.model_validate(values, context={ADMIN_ON_LOOPBACK: admin_on_loopback})
     except ValidationError as invalid:
-        raise SettingsInvalid([_mistake(error, from_variables, config) for error in invalid.errors()]) from None
+        one_issuer = "issuers" in values and "issuers" not in given
+        raise SettingsInvalid(
+            [_mistake(error, one_issuer, from_variables, config) for error in invalid.errors()]
+        ) from None
 
 
 def misspelt_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -285,18 +287,20 @@ def _with_one_issuer(values: dict[str, Any]) -> dict[str, Any]:
     return {"issuers": [entry], **{name: value for name, value in values.items() if name not in entry}}
 
 
-def _mistake(error: ErrorDetails, from_variables: Mapping[str, str], config: Path | None) -> str:
-    """One mistake, without the value: it may be a secret."""
+def _mistake(error: ErrorDetails, one_issuer: bool, from_variables: Mapping[str, str], config: Path | None) -> str:
+    """One mistake, without the value: it may be a secret. `one_issuer`: the only entry was folded from `issuer`."""
     location = [part for part in error["loc"] if isinstance(part, int) or not part.startswith("function-")]
     problem = error["msg"].removeprefix("Value error, ")
     if not location:
         return problem
     setting, *path = location
-    if setting == "issuers" and "issuer" in from_variables and path:
+    if setting == "issuers" and one_issuer and path:
         setting, path = path[1] if len(path) > 1 else "issuer", path[2:]
     name = PREFIX + str(setting).upper() if str(setting) in from_variables or config is None else str(setting)
     name += "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     match error["type"]:
+        case "extra_forbidden" if not path and setting in IssuerEntry.model_fields:
+            problem = "is for a single issuer, named by issuer, and cannot stand beside issuers or without issuer"
         case "extra_forbidden":
             fields = Settings.model_fields if not path else IssuerEntry.model_fields
             close = difflib.get_close_matches(str(location[-1]), list(fields), n=1)

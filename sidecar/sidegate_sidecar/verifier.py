@@ -5,11 +5,12 @@ Knows no gRPC and no SQL. Everything that may wait is a collaborator, described 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
+from sidegate_sidecar.authentication import Authenticator, Wait
 from sidegate_sidecar.errors import (
     BatchBudgetSpent,
     IndexNotLoaded,
@@ -25,9 +26,7 @@ from sidegate_sidecar.model import (
     Coverage,
     Demand,
     Evidence,
-    KeySet,
     Micros,
-    Reason,
     Rejection,
     Revision,
     Session,
@@ -35,20 +34,9 @@ from sidegate_sidecar.model import (
     StoreFacts,
     Subject,
     Verdict,
-    VerificationKey,
 )
-from sidegate_sidecar.tokens import (
-    IssuerPolicy,
-    ParsedToken,
-    TokenClaims,
-    candidate_keys,
-    check_claims,
-    check_expiry,
-    issuer_of,
-    parse_token,
-    read_claims,
-    verify_signature,
-)
+from sidegate_sidecar.remembered import VerifiedToken
+from sidegate_sidecar.tokens import check_claims, check_expiry
 
 MAX_AUDIENCES = 64
 FRESHNESS_WAIT_SECONDS = 0.25  # how long `at_least_as_fresh` may wait for the index
@@ -56,18 +44,6 @@ BATCH_SLICE_SECONDS = 0.005  # a batch lets others run this often
 BATCH_BUDGET_SECONDS = (
     0.25  # and holds the event loop no longer than this in all: 256 hostile tokens would for a second
 )
-
-
-class Keys(Protocol):
-    """The issuers' keys."""
-
-    def key_set(self, issuer: str) -> KeySet:
-        """The current set. Raises KeysUnavailable."""
-        ...
-
-    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
-        """The set after the issuer was really asked for a key that the current one lacks. Raises KeysUnavailable."""
-        ...
 
 
 class Index(Protocol):
@@ -117,8 +93,7 @@ class Backing:
     sessions: SessionLookup
 
 
-_Wait: TypeAlias = Callable[[], Awaitable[Any]]
-_Steps: TypeAlias = Generator[_Wait, Any, Verdict]
+_Steps: TypeAlias = Generator[Wait, Any, Verdict]
 """A decision under way: yields what it has to wait for, is sent the result, returns the verdict.
 
 So one text serves both the single call and the batch, where a demand that need not wait costs no task.
@@ -129,17 +104,13 @@ class Verifier:
     """Answers demands. Safe to call from many tasks of one event loop.
 
     Args:
-        policies: One for each issuer entry.
-        keys: Their keys.
+        authenticator: Says whose token it is, and that its issuer signed it.
         backing: The store's side; None makes the verifier purely stateless.
         clock: The wall clock.
     """
 
-    def __init__(self, policies: Sequence[IssuerPolicy], keys: Keys, backing: Backing | None, *, clock: Clock) -> None:
-        self._policies: Mapping[str | None, IssuerPolicy] = {
-            None if policy.issuer_claim_absent else policy.issuer: policy for policy in policies
-        }
-        self._keys = keys
+    def __init__(self, authenticator: Authenticator, backing: Backing | None, *, clock: Clock) -> None:
+        self._authenticator = authenticator
         self._backing = backing
         self._clock = clock
 
@@ -195,15 +166,12 @@ class Verifier:
         _check_demand(demand, self._backing)
         source, key_id = Source.LOCAL, None
         try:
-            token = parse_token(demand.access_token)  # 1
-            policy = self._policy_of(token)
-            claims = read_claims(token, policy)
-            key: VerificationKey = yield from self._verifying_key(token, policy)  # 2, 3
+            token = yield from self._authenticator.authenticate(demand.access_token)  # 1, 2, 3
+            policy, claims, key, subject = token.policy, token.claims, token.key, token.subject
             key_id = key.key_id
             check_claims(claims, policy, token.token_type, demand, self._clock())
-            subject = Subject(policy.issuer, claims.session_handle, claims.user_id, claims.tenant_id)
             if self._backing is None:
-                return Verdict(_session(token, policy, claims), self._evidence(source, key_id))
+                return Verdict(_session(token), self._evidence(source, key_id))
             revocations, sessions = self._backing.revocations, self._backing.sessions
             facts: StoreFacts | None = None
             if demand.at_least_as_fresh is not None:  # 4
@@ -226,28 +194,10 @@ class Verifier:
                     break
                 facts = yield partial(sessions.look_up, subject)  # 7
             check_expiry(claims, self._clock())
-            return Verdict(_session(token, policy, claims), self._evidence(source, key_id))
+            return Verdict(_session(token), self._evidence(source, key_id))
         except Rejected as refusal:
             rejection = Rejection(refusal.reason, refusal.next_action, refusal.message)
             return Verdict(rejection, self._evidence(source, key_id))
-
-    def _policy_of(self, token: ParsedToken) -> IssuerPolicy:
-        issuer = issuer_of(token)
-        policy = self._policies.get(issuer)
-        if policy is None:
-            if issuer is None:
-                raise Rejected(Reason.MISSING_CLAIM, "the token has no iss")
-            raise Rejected(Reason.WRONG_ISSUER, "no configured issuer goes by the token's iss")
-        return policy
-
-    def _verifying_key(self, token: ParsedToken, policy: IssuerPolicy) -> Generator[_Wait, KeySet, VerificationKey]:
-        candidates = candidate_keys(token, self._keys.key_set(policy.issuer), policy)
-        if not candidates and token.key_id is not None:
-            key_set = yield partial(self._keys.key_set_with, policy.issuer, token.key_id)
-            candidates = candidate_keys(token, key_set, policy)
-        if not candidates:
-            raise Rejected(Reason.UNKNOWN_KEY, "the issuer publishes no such key")
-        return verify_signature(token, candidates)
 
     def _evidence(self, source: Source, key_id: str | None) -> Evidence:
         revocations = None if self._backing is None else self._backing.revocations
@@ -256,7 +206,7 @@ class Verifier:
         return Evidence(source, revocations.index.revision, revocations.lag(), key_id)
 
 
-async def _finish(steps: _Steps, wait: _Wait | None = None) -> Verdict:
+async def _finish(steps: _Steps, wait: Wait | None = None) -> Verdict:
     """Run a decision to its end, `wait` being what it already waits for."""
     try:
         wait = wait if wait is not None else next(steps)
@@ -289,9 +239,10 @@ def _check_demand(demand: Demand, backing: Backing | None) -> None:
         )
 
 
-def _session(token: ParsedToken, policy: IssuerPolicy, claims: TokenClaims) -> Session:
+def _session(token: VerifiedToken) -> Session:
+    claims = token.claims
     return Session(
-        issuer=policy.issuer,
+        issuer=token.policy.issuer,
         session_handle=claims.session_handle,
         user_id=claims.user_id,
         tenant_id=claims.tenant_id,

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import KeysUnavailable
 from sidegate_sidecar.model import (
     SECOND,
@@ -148,12 +149,13 @@ class FakeLookup:
 class Bench:
     """A verifier and everything that it asks."""
 
-    def __init__(self, policy: IssuerPolicy = POLICY) -> None:
+    def __init__(self, policy: IssuerPolicy = POLICY, *, remembered: int = 0) -> None:
         self.clock = FakeClock()
         self.keys = FakeKeys()
         self.revocations = FakeRevocations()
         self.lookup = FakeLookup()
-        self.verifier = Verifier([policy], self.keys, Backing(self.revocations, self.lookup), clock=self.clock)
+        authenticator = Authenticator([policy], self.keys, remembered=remembered)
+        self.verifier = Verifier(authenticator, Backing(self.revocations, self.lookup), clock=self.clock)
 
     @property
     def waits_made(self) -> int:

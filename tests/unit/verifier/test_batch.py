@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import BatchBudgetSpent, InvalidRequest, KeysUnavailable, StoreUnavailable
 from sidegate_sidecar.model import Coverage, Demand, KeySet, Reason, StoreFacts, Subject, Verdict
 from sidegate_sidecar.store.lookup import SharedLookup
@@ -86,7 +87,11 @@ class CrashingKeys(FakeKeys):
 
 async def test_an_item_that_crashes_at_once_fails_no_other() -> None:
     bench = Bench()
-    verifier = Verifier([POLICY], CrashingKeys(), Backing(bench.revocations, bench.lookup), clock=bench.clock)
+    verifier = Verifier(
+        Authenticator([POLICY], CrashingKeys(), remembered=0),
+        Backing(bench.revocations, bench.lookup),
+        clock=bench.clock,
+    )
 
     crashed, good = await verifier.verify_batch([GOOD, GOOD])
 
@@ -148,7 +153,7 @@ def busy_verifier(
     keys = BusyKeys(cost)
     monkeypatch.setattr("sidegate_sidecar.verifier.time", SimpleNamespace(perf_counter=keys.perf_counter))
     backing = Backing(revocations or FakeRevocations(), lookup or FakeLookup())
-    return Verifier([POLICY], keys, backing, clock=FakeClock())
+    return Verifier(Authenticator([POLICY], keys, remembered=0), backing, clock=FakeClock())
 
 
 async def test_items_that_wait_at_the_same_moment_share_a_query(monkeypatch: pytest.MonkeyPatch) -> None:

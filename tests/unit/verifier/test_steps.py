@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import (
     ForeignRevision,
     IndexNotLoaded,
@@ -431,7 +432,7 @@ async def test_before_the_index_has_loaded_a_bad_token_is_refused_all_the_same()
 
 
 def _stateless() -> Verifier:
-    return Verifier([POLICY], FakeKeys(), None, clock=FakeClock())
+    return Verifier(Authenticator([POLICY], FakeKeys(), remembered=0), None, clock=FakeClock())
 
 
 async def test_a_stateless_sidecar_answers_from_the_token_alone() -> None:
