@@ -156,8 +156,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     listen: Annotated[Listeners, Field(min_length=1)] = (Listener(path=Path("/run/sidegate/sidegate.sock")),)
-    admin_listen: Listeners = ()
-    store_url: str = Field(default="", repr=False, validate_default=True)
+    store_url: str = Field(default="", repr=False)
+    admin_listen: Listeners = ()  # after store_url, which its validator looks at
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(_json), Field(min_length=1)]
     unknown_sessions: Literal["accept", "reject"] = "accept"
     max_token_lifetime: Duration = DAY
@@ -173,6 +173,9 @@ class Settings(BaseModel):
     @field_validator("admin_listen")
     @classmethod
     def _admin_is_private(cls, listeners: tuple[Listener, ...], info: ValidationInfo) -> tuple[Listener, ...]:
+        # Here and not in a validator of the model, which runs only once every setting by itself is right.
+        if listeners and info.data.get("store_url") == "":
+            raise ValueError(f"needs a store; set {PREFIX}STORE_URL")
         on_loopback = bool(info.context and info.context.get(ADMIN_ON_LOOPBACK))
         for listener in listeners:
             if listener.path is None and not (on_loopback and listener.is_local):
@@ -202,12 +205,9 @@ class Settings(BaseModel):
 
     @field_validator("store_url")
     @classmethod
-    def _known_store(cls, url: str, info: ValidationInfo) -> str:
+    def _known_store(cls, url: str) -> str:
         if url and not url.startswith("sqlite:///"):
             raise ValueError("must be sqlite:///path, or empty for a stateless sidecar")
-        # Here and not in a validator of the model, which runs only once every setting by itself is right.
-        if info.data.get("admin_listen") and not url:
-            raise ValueError("the admin services need a store: sqlite:///path")
         return url
 
     @property
