@@ -103,7 +103,7 @@ class SqliteStore:
             await links.writer.run(sqlite_schema.check, timeout=self._open_timeout)
             # Connect now: when the disk is full later, it is too late to begin.
             for link in (links.reader, links.lister, links.watcher):
-                await link.run(sqlite_reading.limits, timeout=self._read_timeout)
+                await link.run(sqlite_reading.limits, timeout=self._open_timeout)
         except BaseException:
             await links.close(timeout=self._write_timeout)
             raise

@@ -24,26 +24,23 @@ _CREATE_STORE = query("sqlite", "create_store")
 
 async def migrate(connection: aiosqlite.Connection, limits: StoreLimits, clock: Clock) -> list[str]:
     """Apply what is missing, in one transaction; the names. Other processes wait for it and find nothing left to do.
+    After any exception the connection is to be closed, which rolls back.
 
     Raises:
         StartupError: The schema is newer than this release.
     """
     await _use_write_ahead_log(connection)
     await connection.execute_fetchall("BEGIN IMMEDIATE")
-    try:
-        await connection.execute_fetchall(_CREATE_MIGRATIONS)
-        applied = await _applied(connection)
-        missing = [migration for migration in _MIGRATIONS if migration.number not in applied]
-        for migration in missing:
-            for statement in _statements(migration.script):
-                await connection.execute_fetchall(statement)
-            await connection.execute_fetchall(
-                _RECORD_MIGRATION, {"number": migration.number, "name": migration.name, "now": clock()}
-            )
-        await connection.execute_fetchall(_CREATE_STORE, {"store_id": str(uuid.uuid4()), **asdict(limits)})
-    except StartupError:
-        await connection.rollback()
-        raise
+    await connection.execute_fetchall(_CREATE_MIGRATIONS)
+    applied = await _applied(connection)
+    missing = [migration for migration in _MIGRATIONS if migration.number not in applied]
+    for migration in missing:
+        for statement in _statements(migration.script):
+            await connection.execute_fetchall(statement)
+        await connection.execute_fetchall(
+            _RECORD_MIGRATION, {"number": migration.number, "name": migration.name, "now": clock()}
+        )
+    await connection.execute_fetchall(_CREATE_STORE, {"store_id": str(uuid.uuid4()), **asdict(limits)})
     await connection.execute_fetchall("COMMIT")
     return [migration.name for migration in missing]
 

@@ -4,6 +4,7 @@ import asyncio
 import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, cast
 import aiosqlite
 import pytest
 from sidegate_sidecar.errors import StoreUnavailable
-from sidegate_sidecar.model import Attribution, AuditFilter, Micros
+from sidegate_sidecar.model import Attribution, AuditFilter, Micros, SessionsRevoked
 from sidegate_sidecar.store.sqlite import SqliteStore
 from sidegate_sidecar.store.sqlite_link import SqliteLink
 
@@ -122,9 +123,23 @@ async def test_a_locked_database_refuses_writes_and_answers_reads(impatient: Sql
             await impatient.revoke_sessions(ISSUER, ["s1"], OPS)
         [facts] = await impatient.look_up([subject("first")])
 
-    assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+    # SQLite gives up first, unless the machine is too busy to let it.
+    assert isinstance(raised.value.__cause__, sqlite3.OperationalError | TimeoutError)
     assert facts.coverage.session_revoked
     await assert_works(impatient, handles=["first"])
+
+
+async def test_the_lock_of_another_process_is_named_as_the_cause(store: SqliteStore, path: Path) -> None:
+    link = SqliteLink(path, writes=True, busy_timeout=0.05)
+
+    async def begin(connection: aiosqlite.Connection) -> None:
+        await connection.execute_fetchall("BEGIN IMMEDIATE")
+
+    with locked(path), pytest.raises(StoreUnavailable) as raised:
+        await link.run(begin, timeout=60)
+
+    assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+    await link.close(timeout=30)
 
 
 async def test_every_writer_in_the_queue_has_its_time_bounded(impatient: SqliteStore, path: Path) -> None:
@@ -283,7 +298,7 @@ async def test_a_store_that_is_not_open_is_unavailable(path: Path) -> None:
         await store.wait_for_change(1)
 
 
-async def test_closing_ends_what_waits_and_may_be_repeated(store: SqliteStore) -> None:
+async def test_closing_lets_the_write_at_hand_end_and_refuses_the_rest(store: SqliteStore) -> None:
     await quiet(store)
     wait = asyncio.create_task(store.wait_for_change(60))
     queued = [asyncio.create_task(store.revoke_sessions(ISSUER, [f"s{number}"], OPS)) for number in range(5)]
@@ -295,8 +310,19 @@ async def test_closing_ends_what_waits_and_may_be_repeated(store: SqliteStore) -
     # Woken by the first of the writes, or refused.
     await asyncio.wait_for(asyncio.gather(wait, return_exceptions=True), 30)
     await store.open()
-    acknowledged = sum(not isinstance(outcome, BaseException) for outcome in outcomes)
-    assert len(await log_of(store)) == 1 + acknowledged
+    assert [type(outcome) for outcome in outcomes] == [SessionsRevoked, *[StoreUnavailable] * 4]
+    await assert_works(store, handles=["first", "s0"])
+
+
+async def test_closing_leaves_no_thread_behind(store: SqliteStore) -> None:
+    threads = [thread for thread in threading.enumerate() if "_connection_worker" in thread.name]
+    assert len(threads) == 4
+
+    await store.close()
+
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 30)  # its last word to the loop is not quite its end
+    assert not any(thread.is_alive() for thread in threads)
 
 
 async def test_a_closed_store_can_be_opened_again(store: SqliteStore) -> None:
