@@ -107,12 +107,19 @@ class SqliteLink:
             await asyncio.wait({job}, timeout=_INTERRUPT_INTERVAL)
 
     async def _connect(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(
+        connection = aiosqlite.connect(
             f"{self._path.absolute().as_uri()}?mode=rw",  # never rwc: an empty store would know of no revocation
             uri=True,
             timeout=self._busy_timeout,
             isolation_level=None,  # transactions begin and end where we say so
         )
+        try:
+            await connection
+        except sqlite3.Error:
+            # Its thread has yet to report its own end, and leaves a stack trace if the event loop has ended by then.
+            thread = connection._thread  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to wait
+            await asyncio.to_thread(thread.join)
+            raise
         try:
             connection.row_factory = sqlite3.Row
             await connection.execute_fetchall("PRAGMA synchronous = FULL")  # acknowledged means on the disk
