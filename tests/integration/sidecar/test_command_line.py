@@ -1,0 +1,226 @@
+"""The command line from outside: what it prints, and how it exits. What `sidegate dev` says to try is tried."""
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakes.issuer import with_another_signature
+from tests.integration.sidecar.development import DevelopmentSidecar, running_dev
+from tests.integration.sidecar.processes import run_sidegate
+
+OK, REJECTED, UNDECIDED, USAGE, UNAVAILABLE = 0, 1, 3, 64, 69
+
+COMMANDS = [
+    (),
+    ("run",),
+    ("dev",),
+    ("verify",),
+    ("status",),
+    ("revoke",),
+    ("revoke", "session"),
+    ("revoke", "user"),
+    ("sessions",),
+    ("sessions", "register"),
+    ("sessions", "get"),
+    ("sessions", "list"),
+    ("revocations",),
+    ("revocations", "list"),
+    ("migrate",),
+    ("token",),
+    ("token", "mint"),
+]
+
+
+@pytest.fixture(scope="module")
+def dev(module_folder: Path) -> Iterator[DevelopmentSidecar]:
+    with running_dev(module_folder) as running:
+        yield running
+
+
+@pytest.fixture
+def mint(dev: DevelopmentSidecar) -> Any:
+    """Mints a token of a session and user."""
+
+    def run(session: str, user: str = "alice") -> str:
+        outcome = run_sidegate("token", "mint", "--user", user, "--session", session, folder=dev.folder)
+        assert outcome.returncode == OK
+        return outcome.stdout.strip()
+
+    return run
+
+
+def verify(dev: DevelopmentSidecar, token: str, *options: str) -> tuple[int, str]:
+    """The exit status of `sidegate verify`, and what it printed."""
+    outcome = run_sidegate("verify", token, *options, folder=dev.folder, SIDEGATE_TARGET=dev.target)
+    return outcome.returncode, outcome.stdout
+
+
+def admin(dev: DevelopmentSidecar, *arguments: str) -> tuple[int, str]:
+    """The exit status of an admin command, and what it printed."""
+    outcome = run_sidegate(*arguments, folder=dev.folder, SIDEGATE_ADMIN_TARGET=dev.admin_target)
+    return outcome.returncode, outcome.stdout
+
+
+def test_the_walk_that_dev_prints_leads_from_valid_to_refused(folder: Path) -> None:
+    with running_dev(folder) as dev:
+        assert dev.token in dev.welcome
+        outcomes = [dev.run(command) for command in dev.commands]
+
+    assert [outcome.returncode for outcome in outcomes] == [OK, OK, OK, REJECTED, REJECTED, OK, OK]
+    valid, in_database, revoked, refused, refused_in_database, trail, minted = (out.stdout for out in outcomes)
+    assert valid.startswith("valid\n")
+    assert "alice" in valid
+    assert "local and database" in in_database
+    assert revoked.startswith("revoked")
+    assert refused.startswith("rejected: SESSION_REVOKED")
+    assert refused_in_database.startswith("rejected: SESSION_REVOKED")
+    assert "trying it out" in trail
+    assert re.fullmatch(r"eyJ[\w-]+\.eyJ[\w-]+\.[\w-]+\n", minted)
+
+
+def test_a_second_dev_in_the_folder_keeps_key_store_and_revocations(folder: Path) -> None:
+    with running_dev(folder) as dev:
+        old = dev.token
+        assert dev.run(dev.commands[2]).stdout.startswith("revoked")
+        kept = run_sidegate("token", "mint", "--session", "kept", folder=folder).stdout.strip()
+    with running_dev(folder) as dev:
+        assert dev.token != old
+        assert verify(dev, old)[0] == REJECTED
+        assert verify(dev, kept)[0] == OK
+        assert verify(dev, dev.token, "--check-database")[0] == OK
+
+
+def test_a_state_directory_of_ones_own_is_in_every_command_printed(folder: Path) -> None:
+    with running_dev(folder, "--state-dir", "some where") as dev:
+        assert not (folder / ".sidegate").exists()
+        statuses = [dev.run(command).returncode for command in dev.commands]
+    assert statuses == [OK, OK, OK, REJECTED, REJECTED, OK, OK]
+
+
+def test_the_private_key_of_dev_is_its_owners_alone(dev: DevelopmentSidecar) -> None:
+    state = dev.folder / ".sidegate"
+    assert state.stat().st_mode & 0o077 == 0
+    assert all(path.stat().st_mode & 0o077 == 0 for path in state.iterdir())
+
+
+def test_dev_says_in_words_why_it_cannot_start(dev: DevelopmentSidecar, folder: Path) -> None:
+    taken = run_sidegate("dev", "--listen", dev.target, "--admin-listen", "127.0.0.1:0", folder=folder)
+    assert taken.returncode == UNAVAILABLE
+    assert f"cannot listen on {dev.target}: the address is in use" in taken.stderr
+    public = run_sidegate("dev", "--admin-listen", "0.0.0.0:0", folder=folder)
+    assert public.returncode == USAGE
+    assert "0.0.0.0:0: without authentication" in public.stderr
+
+
+def test_verify_exits_as_the_verdict_is(dev: DevelopmentSidecar, mint: Any) -> None:
+    token = mint("statuses")
+
+    assert verify(dev, token)[0] == OK
+    assert verify(dev, with_another_signature(token))[0] == REJECTED
+    assert verify(dev, "rubbish")[0] == REJECTED
+    assert verify(dev, token, "--tenant", "acme")[0] == REJECTED
+    assert verify(dev, "")[0] == USAGE
+    assert verify(dev, token, "--audience", "")[0] == USAGE
+    assert verify(dev, token, "--target", "unix:///nowhere/s.sock")[0] == UNDECIDED
+    assert verify(dev, token, "--nonsense")[0] == USAGE
+
+
+def test_verify_reads_the_token_from_standard_input(dev: DevelopmentSidecar, mint: Any) -> None:
+    outcome = run_sidegate("verify", "-", folder=dev.folder, stdin=f"{mint('stdin')}\n", SIDEGATE_TARGET=dev.target)
+    assert outcome.returncode == OK
+    assert "stdin" in outcome.stdout
+
+
+def test_json_is_json(dev: DevelopmentSidecar, mint: Any) -> None:
+    valid = json.loads(verify(dev, mint("json"), "--json", "--check-database")[1])
+    assert valid["verdict"] == "valid"
+    assert valid["session"]["session_handle"] == "json"
+    assert valid["evidence"]["source"] == "DATABASE"
+    refused = json.loads(verify(dev, "rubbish", "--json")[1])
+    assert (refused["verdict"], refused["rejection"]["reason"]) == ("rejected", "MALFORMED")
+    undecided = json.loads(verify(dev, "rubbish.rubbish.rubbish", "--json", "--target", "unix:///nowhere/s.sock")[1])
+    assert undecided["verdict"] == "undecided"
+    status = run_sidegate("status", "--json", folder=dev.folder, SIDEGATE_TARGET=dev.target)
+    assert json.loads(status.stdout)["store_state"] == "AVAILABLE"
+    assert json.loads(admin(dev, "sessions", "register", "json-1", "erin", "--json")[1])[0]["user_id"] == "erin"
+    assert json.loads(admin(dev, "sessions", "get", "json-1", "--json")[1])[0]["state"] == "ACTIVE"
+    assert json.loads(admin(dev, "sessions", "list", "erin", "--json")[1])[0]["session_handle"] == "json-1"
+    assert json.loads(admin(dev, "revoke", "user", "erin", "--json")[1])["revoked_count"] == 1
+    assert json.loads(admin(dev, "revoke", "session", "json-2", "--json")[1])["newly_revoked_handles"] == ["json-2"]
+    assert len(json.loads(admin(dev, "revocations", "list", "--user", "erin", "--json")[1])) == 2
+
+
+def test_the_admin_commands_say_what_came_of_it(dev: DevelopmentSidecar) -> None:
+    assert admin(dev, "sessions", "get", "nobody")[0] == REJECTED
+    assert admin(dev, "sessions", "register", "words-1", "frank", "--expires-in", "12h")[0] == OK
+    assert admin(dev, "sessions", "register", "words-1", "george")[0] == REJECTED
+    assert admin(dev, "revoke", "session", "words-1") == (OK, "revoked  words-1\n")
+    assert admin(dev, "revoke", "session", "words-1") == (OK, "was revoked before  words-1\n")
+    assert admin(dev, "sessions", "register", "words-1", "frank")[0] == REJECTED
+    assert admin(dev, "revoke", "user", "george", "--except", "words-1")[0] == USAGE
+    assert admin(dev, "sessions", "register", "words-2", "frank", "--expires-in", "soon")[0] == USAGE
+    assert admin(dev, "revoke", "session", "x" * 600)[0] == USAGE
+    assert (
+        admin(dev, "revoke", "session", "x", "--target", "unix:///nowhere/s.sock", "--timeout", "0.5")[0] == UNDECIDED
+    )
+    assert "words-1" in admin(dev, "revocations", "list")[1]
+
+
+def test_status_says_what_the_sidecar_knows(dev: DevelopmentSidecar) -> None:
+    outcome = run_sidegate("status", folder=dev.folder, SIDEGATE_TARGET=dev.target)
+    assert outcome.returncode == OK
+    assert re.search(r"^keys    sidegate-dev: 1, generation 1", outcome.stdout, re.MULTILINE)
+    assert "store   available" in outcome.stdout
+    assert run_sidegate("status", "--target", "unix:///nowhere/s.sock", folder=dev.folder).returncode == UNDECIDED
+
+
+def test_migrate_makes_a_store_and_says_so_once(folder: Path) -> None:
+    variables = {
+        "SIDEGATE_ISSUER": "https://issuer.example",
+        "SIDEGATE_STORE_URL": f"sqlite://{folder}/sessions.db",
+    }
+    first = run_sidegate("migrate", folder=folder, **variables)
+    again = run_sidegate("migrate", folder=folder, **variables)
+    nowhere = run_sidegate("migrate", folder=folder, SIDEGATE_ISSUER="https://issuer.example")
+
+    assert (first.returncode, again.returncode, nowhere.returncode) == (OK, OK, UNAVAILABLE)
+    assert first.stdout.startswith("applied 0001")
+    assert again.stdout.startswith("the schema is up to date")
+    assert "store_url is not set" in nowhere.stderr
+    assert run_sidegate("migrate", folder=folder).returncode == USAGE
+
+
+def test_mint_without_a_development_key_says_who_makes_one(folder: Path) -> None:
+    outcome = run_sidegate("token", "mint", folder=folder)
+    assert outcome.returncode == UNAVAILABLE
+    assert "`sidegate dev` makes one" in outcome.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=shlex.join)
+def test_help_teaches(folder: Path, command: tuple[str, ...]) -> None:
+    outcome = run_sidegate(*command, "--help", folder=folder)
+    assert outcome.returncode == OK
+    assert outcome.stdout.lstrip().startswith(f"Usage: {shlex.join(('sidegate', *command))}")
+    # Every option and every command says what it is for: no row of the help ends at its name.
+    rows = re.findall(r"^[|│] (.*) [|│]$", outcome.stdout, re.MULTILINE)
+    assert rows
+    assert all(re.search(r"\S {2,}\S.*[a-z]", row) or row.startswith(" ") for row in rows), rows
+
+
+def test_what_is_no_command_is_a_usage_error(folder: Path) -> None:
+    for arguments in (("nonsense",), ("revoke",), ("verify",), ("sessions", "get")):
+        outcome = run_sidegate(*arguments, folder=folder)
+        assert outcome.returncode == USAGE, arguments
+        assert "Usage: sidegate" in outcome.stdout + outcome.stderr
+
+
+def test_the_version_is_the_packages(folder: Path) -> None:
+    outcome = run_sidegate("--version", folder=folder)
+    assert outcome.returncode == os.EX_OK
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", outcome.stdout)
