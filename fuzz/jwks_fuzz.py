@@ -4,7 +4,12 @@ Run by `make fuzz`, in an environment of its own that has atheris. Arguments go 
 """
 
 import importlib
-import sys
+import json
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from seeding import fuzz
 
 # By name: atheris is in this script's own environment alone, where no type checker looks.
 atheris = importlib.import_module("atheris")
@@ -28,6 +33,20 @@ def one_input(document: bytes) -> None:
         raise AssertionError("a member was dropped without a reason, or its kid would break a log line")
 
 
+def _seeds() -> list[bytes]:
+    keys = [
+        {**RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048).public_key(), as_dict=True), "use": "sig"},
+        {**ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True), "alg": "ES256"},
+        {
+            **ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP521R1()).public_key(), as_dict=True),
+            "key_ops": ["verify"],
+        },
+        {**OKPAlgorithm.to_jwk(Ed25519PrivateKey.generate().public_key(), as_dict=True), "alg": "EdDSA"},
+        {"kty": "oct", "k": "c2VjcmV0"},
+    ]
+    named = [{**key, "kid": f"k{number}"} for number, key in enumerate(keys)]
+    return [json.dumps({"keys": members}).encode() for members in (named, keys, [], *([key] for key in named))]
+
+
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
+    fuzz(one_input, _seeds())

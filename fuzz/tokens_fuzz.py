@@ -8,10 +8,10 @@ then properly signed, with a line feed between them; or the payload alone.
 
 import importlib
 import json
-import sys
 from base64 import urlsafe_b64encode
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from seeding import fuzz
 
 # By name: atheris is in this script's own environment alone, where no type checker looks.
 atheris = importlib.import_module("atheris")
@@ -72,6 +72,22 @@ def judge(data: bytes) -> None:
                 raise AssertionError("a token was accepted that never should be")
 
 
+def _seeds() -> list[bytes]:
+    claims: dict[str, object] = {"iss": "i", "sub": "u", "sid": "s", "tid": "t", "aud": ["a"], "csrf": "c"}
+    claims |= {"iat": NOW, "exp": NOW + 3600, "auth_time": NOW}
+    payloads = [
+        claims,
+        claims | {"exp": 1.8e9, "nbf": NOW - 0.5, "aud": "a", "roles": ["é", "\U0001f511", {"deep": [[[None, True]]]}]},
+        claims | {"exp": "soon", "iat": -1, "aud": ["a", 1], "sub": ""},
+    ]
+    texts = [json.dumps(payload).encode() for payload in payloads]
+    texts += [texts[0][:-1] + b',"sub":"v"}', texts[0][:-1] + b',"x":NaN,"y":1e400,"z":"\\ud800\\u0000"}']
+    return [
+        *(b"\xff" + text for text in texts),
+        *(b"\x60" + header + b"\n" + texts[0] for header in (HEADER, HEADER[:-1] + b',"crit":["b64"],"typ":"JWT"}')),
+        *(b"\x20" + _signed(HEADER, text).encode() for text in texts[:2]),
+    ]
+
+
 if __name__ == "__main__":
-    atheris.Setup(sys.argv, judge)
-    atheris.Fuzz()
+    fuzz(judge, _seeds())
