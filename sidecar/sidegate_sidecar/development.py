@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -43,9 +44,9 @@ class DevelopmentIssuer:
             raise StartupError(
                 f"no development key in {directory}: {fault.strerror}; `sidegate dev` makes one"
             ) from None
-        except ValueError:
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
             key = None
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
+        if not (isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)):
             raise StartupError(f"{directory / KEY_FILE} is not a development key; delete it, `sidegate dev` makes one")
         return cls(directory, key)
 
