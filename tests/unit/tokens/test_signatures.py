@@ -272,6 +272,13 @@ def test_row_6_without_kid_eight_keys_are_tried_and_no_ninth() -> None:
     assert refusal(text, key_set=KeySet(1, (*strangers, mine))) is Reason.BAD_SIGNATURE
 
 
+@pytest.mark.parametrize(("algorithm", "curve"), [("ES384", ec.SECP384R1()), ("ES512", ec.SECP521R1())])
+def test_row_6_of_the_dear_curves_only_three_are_tried(algorithm: str, curve: ec.EllipticCurve) -> None:
+    token = parse_token(mint(head={"alg": algorithm}, algorithm=algorithm))
+    strangers = tuple(Signer(algorithm, ec.generate_private_key(curve)).key(f"stranger-{n}") for n in range(4))
+    assert len(candidate_keys(token, KeySet(1, strangers), POLICY)) == 3
+
+
 def test_row_6_a_policy_may_demand_a_kid() -> None:
     demanding = replace(POLICY, key_id_required=True)
     assert refusal(mint(head=NO_KEY_ID, algorithm="ES256"), demanding) is Reason.MISSING_CLAIM
