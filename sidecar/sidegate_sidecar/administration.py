@@ -4,7 +4,7 @@ Knows no gRPC and no SQL. Checks every argument before the store sees it, and ma
 is acknowledged.
 """
 
-import uuid
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
@@ -28,6 +28,9 @@ MAX_BATCH = 1000
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 VISIBILITY_WAIT_SECONDS = 1.0  # reading one's own commit takes milliseconds
+
+# RFC 9562 §4. Not uuid.UUID, which takes braces, URNs and any number of hyphens: each would be another key.
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 _Item = TypeVar("_Item")
 
@@ -143,6 +146,10 @@ class Administration:
         """Up to `page_size` audit entries with sequences below `before`, newest first."""
         if wanted.issuer is not None:
             self._resolved(wanted.issuer)
+        for field in ("session_handle", "user_id", "tenant_id", "actor"):
+            name: str | None = getattr(wanted, field)
+            if name is not None:
+                _check_name(field, name)
         return await self._store.list_revocations(wanted, before=before, limit=checked_page_size(page_size))
 
     def _resolved(self, issuer: str, field: str = "issuer") -> str:
@@ -198,8 +205,5 @@ def _check_attribution(attribution: Attribution) -> None:
         raise InvalidRequest("reason", f"must not be longer than {MAX_REASON_BYTES} bytes")
     if "\x00" in attribution.reason:
         raise InvalidRequest("reason", "must not contain NUL")
-    if attribution.request_id is not None:
-        try:
-            uuid.UUID(attribution.request_id)
-        except ValueError:
-            raise InvalidRequest("request_id", "must be a UUID") from None
+    if attribution.request_id is not None and not _UUID.fullmatch(attribution.request_id):
+        raise InvalidRequest("request_id", "must be a UUID, e.g. 123e4567-e89b-12d3-a456-426614174000")

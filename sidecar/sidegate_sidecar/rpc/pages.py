@@ -6,6 +6,8 @@ from hashlib import blake2b
 
 from sidegate_sidecar.errors import InvalidRequest
 
+MAX_CURSOR_BYTES = 512  # a handle, the longest thing that a listing is ordered by
+
 _SCOPE_BYTES = 8
 
 
@@ -26,8 +28,14 @@ def cursor_from(page_token: str, *scope: str) -> str | None:
         content = base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
         digest, cursor = content[:_SCOPE_BYTES], content[_SCOPE_BYTES:].decode()
     except (binascii.Error, ValueError):  # non-ASCII text, bad base64, bad UTF-8
-        digest, cursor = b"", ""
-    if not cursor or digest != _scope_digest(scope):
+        content, digest, cursor = b"", b"", ""
+    # Nothing in a token is secret, so whoever forges one must get no further than a caller with an odd handle would.
+    if (
+        not cursor
+        or "\x00" in cursor
+        or len(content) > _SCOPE_BYTES + MAX_CURSOR_BYTES
+        or digest != _scope_digest(scope)
+    ):
         raise InvalidRequest(
             "page_token", "did not come from this call with these filters", reason="INVALID_PAGE_TOKEN"
         )
