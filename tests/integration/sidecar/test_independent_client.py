@@ -1,10 +1,10 @@
 """A client that knows nothing of sidegate but its protos: buf curl."""
 
 import base64
+import inspect
 import json
 import shutil
 import subprocess
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def image(module_folder: Path) -> Path:
     shutil.copytree(ROOT / "protos", protos)
     (protos / "google/rpc").mkdir(parents=True)
     for name in ("status.proto", "error_details.proto"):
-        shutil.copy(Path(sysconfig.get_path("purelib")) / "google/rpc" / name, protos / "google/rpc")
+        shutil.copy(Path(inspect.getfile(ErrorInfo)).with_name(name), protos / "google/rpc")
     built = module_folder / "image.binpb"
     outcome = run_buf("build", protos, "-o", built)
     assert outcome.returncode == 0, outcome.stderr
