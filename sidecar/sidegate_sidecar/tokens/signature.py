@@ -9,8 +9,8 @@ from sidegate_sidecar.tokens.algorithms import VERIFIES
 from sidegate_sidecar.tokens.jws import ParsedToken
 from sidegate_sidecar.tokens.policy import IssuerPolicy
 
-# Signatures checked for a token without `kid`, so that the worst token stays below 5 ms of CPU: a check takes 0.1 ms, but
-# 0.6 to 0.9 ms on the two curves for which OpenSSL has no fast path.
+# Signatures checked for a token without `kid`: the worst token must cost less than 5 ms of CPU. A check takes some
+# 0.1 ms, but 0.6 to 0.9 ms on the two curves for which OpenSSL has no fast path.
 MAX_CANDIDATES = 8
 MAX_CANDIDATES_BY_ALGORITHM = {"ES384": 3, "ES512": 3}
 
