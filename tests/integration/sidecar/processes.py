@@ -108,10 +108,6 @@ class Sidecar:
         self.process.kill()
         self.process.wait()
 
-    def check_log(self) -> None:
-        """No token and no stack trace, whatever was asked."""
-        check_output(self.log)
-
 
 def check_output(text: str) -> None:
     """Fail if a text that people or log stores get to see holds a token or a stack trace."""
@@ -121,31 +117,25 @@ def check_output(text: str) -> None:
 
 
 @contextmanager
-def running_sidecar(folder: Path, **settings: str) -> Generator[Sidecar, None, None]:
-    """A sidecar that serves. Ended at the latest with the block; its log must be clean."""
-    sidecar = Sidecar(folder, settings)
-    try:
-        sidecar.wait_until_serving()
-        yield sidecar
-        if sidecar.process.poll() is None:
-            assert sidecar.stop() == 0
-        sidecar.check_log()
-    finally:
-        sidecar.kill()
-
-
-@contextmanager
 def starting_sidecar(folder: Path, **settings: str) -> Generator[Sidecar, None, None]:
-    """As `running_sidecar`, but it listens and need not serve."""
+    """A sidecar that listens, and need not serve. Ended at the latest with the block; its log must be clean."""
     sidecar = Sidecar(folder, settings)
     try:
         sidecar.wait_for_event("listening")
         yield sidecar
         if sidecar.process.poll() is None:
             assert sidecar.stop() == 0
-        sidecar.check_log()
+        check_output(sidecar.log)
     finally:
         sidecar.kill()
+
+
+@contextmanager
+def running_sidecar(folder: Path, **settings: str) -> Generator[Sidecar, None, None]:
+    """As `starting_sidecar`, and it serves."""
+    with starting_sidecar(folder, **settings) as sidecar:
+        sidecar.wait_until_serving()
+        yield sidecar
 
 
 def file_issuer(issuer: FakeIssuer, folder: Path, **entry: object) -> dict[str, object]:
