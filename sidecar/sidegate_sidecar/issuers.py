@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sidegate_sidecar.keys import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeySource, PemFile
-from sidegate_sidecar.settings import IssuerEntry, Settings, SettingsInvalid
+from sidegate_sidecar.keys import IssuerKeysConfig
+from sidegate_sidecar.settings import IssuerEntry, Settings
 from sidegate_sidecar.tokens import IssuerPolicy
 
 
@@ -17,22 +17,14 @@ class Issuer:
 
 
 def issuers_from(settings: Settings) -> Sequence[Issuer]:
-    """The trusted issuers, in the order of the settings.
-
-    Raises:
-        SettingsInvalid: With every mistake that only the rooms themselves can see, e.g. a URL that may not be asked.
-    """
-    issuers: list[Issuer] = []
-    mistakes: list[str] = []
-    for position, entry in enumerate(settings.issuers):
-        try:
-            keys = IssuerKeysConfig(entry.issuer, _key_source(entry), saved_copy_dir=settings.key_cache_dir)
-            issuers.append(Issuer(_policy(entry, settings), keys))
-        except ValueError as fault:
-            mistakes.append(f"issuers[{position}]: {fault}")
-    if mistakes:
-        raise SettingsInvalid(mistakes)
-    return issuers
+    """The trusted issuers, in the order of the settings."""
+    return [
+        Issuer(
+            _policy(entry, settings),
+            IssuerKeysConfig(entry.issuer, entry.key_source(), saved_copy_dir=settings.key_cache_dir),
+        )
+        for entry in settings.issuers
+    ]
 
 
 def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
@@ -54,12 +46,3 @@ def _policy(entry: IssuerEntry, settings: Settings) -> IssuerPolicy:
         issuer_clock_skew=entry.issuer_clock_skew,
         unknown_sessions_rejected=(entry.unknown_sessions or settings.unknown_sessions) == "reject",
     )
-
-
-def _key_source(entry: IssuerEntry) -> KeySource:
-    if entry.jwks_file is not None:
-        return JwksFile(entry.jwks_file)
-    if entry.pem_file is not None:
-        return PemFile(entry.pem_file)
-    kind, url = (Discovery, entry.issuer) if entry.jwks_url is None else (JwksUrl, entry.jwks_url)
-    return kind(url, headers=entry.request_headers, ca_file=entry.ca_file, allow_http=entry.allow_http)

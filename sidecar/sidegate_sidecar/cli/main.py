@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sidegate_sidecar.cli import administration, dev, serving, verification
+from sidegate_sidecar.cli import administration, deferred, verification
 from sidegate_sidecar.cli.outcomes import Exit
 
 CLICK_USAGE_ERROR = 2
@@ -21,16 +21,16 @@ app = typer.Typer(
 )
 token = typer.Typer(no_args_is_help=True, help="Tokens of the development issuer.")
 
-app.command()(serving.run)
-app.command()(dev.dev)
+app.command()(deferred.run)
+app.command()(deferred.dev)
 app.command()(verification.verify)
 app.command()(verification.status)
 app.add_typer(administration.revoke, name="revoke")
 app.add_typer(administration.sessions, name="sessions")
 app.add_typer(administration.revocations, name="revocations")
-app.command()(serving.migrate)
+app.command()(deferred.migrate)
 app.add_typer(token, name="token")
-token.command("mint")(dev.mint)
+token.command("mint")(deferred.mint)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,13 +4,11 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import structlog
 import typer
 
 from sidegate_sidecar.app import migrate_store, run_until_signalled
-from sidegate_sidecar.cli.options import Config
 from sidegate_sidecar.cli.outcomes import Exit, fail
 from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.listener import Listener
@@ -21,12 +19,8 @@ from sidegate_sidecar.settings import Settings, SettingsInvalid, load_settings, 
 _log = structlog.get_logger(__name__)
 
 
-def run(config: Config = None) -> None:
-    """Run the sidecar until SIGTERM or SIGINT.
-
-    It is configured by SIDEGATE_* variables or a TOML file. The least that it needs is an issuer:
-    SIDEGATE_ISSUER=https://login.example.com
-    """
+def run(config: Path | None) -> None:
+    """Run the sidecar until SIGTERM or SIGINT."""
     settings = _settings_or_exit(config)
     configure_logging(settings.log_level, settings.log_format)
     for name, meant in misspelt_variables(os.environ).items():
@@ -34,7 +28,7 @@ def run(config: Config = None) -> None:
     serve_or_exit(settings, _log_listeners)
 
 
-def migrate(config: Config = None) -> None:
+def migrate(config: Path | None) -> None:
     """Bring the store's schema up to date, and raise its limits to the settings' where those are higher."""
     settings = _settings_or_exit(config)
     try:
@@ -54,8 +48,6 @@ def serve_or_exit(
     """Serve until signalled; exit with one line where the sidecar cannot start."""
     try:
         asyncio.run(run_until_signalled(settings, started))
-    except SettingsInvalid as invalid:
-        _refuse(invalid)
     except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
@@ -64,13 +56,9 @@ def _settings_or_exit(config: Path | None) -> Settings:
     try:
         return load_settings(os.environ, config)
     except SettingsInvalid as invalid:
-        _refuse(invalid)
-
-
-def _refuse(invalid: SettingsInvalid) -> NoReturn:
-    count = len(invalid.mistakes)
-    heading = f"{count} mistake{'s' if count > 1 else ''} in the settings:"
-    fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
+        count = len(invalid.mistakes)
+        heading = f"{count} mistake{'s' if count > 1 else ''} in the settings:"
+        fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
 
 
 async def _log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:

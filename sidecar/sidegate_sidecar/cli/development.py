@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from sidegate import AsyncRevocationClient
 
-from sidegate_sidecar.cli.options import STATE_DIRECTORY, StateDirectory
+from sidegate_sidecar.cli.options import STATE_DIRECTORY
 from sidegate_sidecar.cli.outcomes import Exit, duration_option, fail
 from sidegate_sidecar.cli.serving import serve_or_exit
 from sidegate_sidecar.development import ISSUER, DevelopmentIssuer, write_private
@@ -21,24 +20,13 @@ from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.logs import configure_logging
 from sidegate_sidecar.settings import HOUR, Settings, SettingsInvalid, load_settings
 
-USER = "alice"
 TOKEN_LIFETIME = 12 * HOUR
 SESSION_LIFETIME = timedelta(days=7)
 TOKEN_FILE = "access-token"  # noqa: S105 - a file's name
 
 
-def dev(
-    listen: Annotated[str, typer.Option("--listen", help="The verification service, on loopback.")] = "127.0.0.1:7311",
-    admin_listen: Annotated[
-        str, typer.Option("--admin-listen", help="The admin services, on loopback.")
-    ] = "127.0.0.1:7312",
-    state_dir: StateDirectory = STATE_DIRECTORY,
-) -> None:
-    """Try sidegate out: a store, a signing key, both services on loopback, and a token to play with.
-
-    Everything it keeps lies in one directory, and nothing of it is fit for production: whoever can reach the ports can
-    revoke.
-    """
+def serve(listen: str, admin_listen: str, state_dir: Path, *, user: str) -> None:
+    """Serve until signalled, with a registered session of the user and its token to play with."""
     configure_logging("warning", "console")
     try:
         issuer = DevelopmentIssuer.load_or_create(state_dir)
@@ -50,23 +38,17 @@ def dev(
 
     async def welcome(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
         handle = f"session-{secrets.token_hex(4)}"
-        token = issuer.mint(USER, handle, lifetime=TOKEN_LIFETIME)
+        token = issuer.mint(user, handle, lifetime=TOKEN_LIFETIME)
         write_private(state_dir / TOKEN_FILE, f"{token}\n".encode())
         async with AsyncRevocationClient(str(admin_plane[0])) as client:
-            await client.register_session(handle, USER, session_expire_time=datetime.now(UTC) + SESSION_LIFETIME)
-        typer.echo(_welcome(state_dir, data_plane[0], admin_plane[0], handle, token))
+            await client.register_session(handle, user, session_expire_time=datetime.now(UTC) + SESSION_LIFETIME)
+        typer.echo(_welcome(state_dir, data_plane[0], admin_plane[0], user, handle, token))
 
     serve_or_exit(settings, welcome)
 
 
-def mint(
-    user: Annotated[str, typer.Option("--user", help="Whose token.")] = USER,
-    session: Annotated[str | None, typer.Option("--session", help="The session handle. [default: a new one]")] = None,
-    tenant: Annotated[str, typer.Option("--tenant", help="The tenant, if any.")] = "",
-    lifetime: Annotated[str, typer.Option("--lifetime", help="How long it is good: 90s, 12h.")] = "12h",
-    state_dir: StateDirectory = STATE_DIRECTORY,
-) -> None:
-    """Print an access token signed with the development key. For a `sidegate dev` that uses the same directory."""
+def mint(user: str, session: str | None, tenant: str, lifetime: str, state_dir: Path) -> None:
+    """Print a token; of a session of that handle, or of a new one."""
     try:
         issuer = DevelopmentIssuer.load(state_dir)
     except StartupError as failure:
@@ -88,14 +70,14 @@ def _dev_settings(issuer: DevelopmentIssuer, listen: str, admin_listen: str) -> 
     return load_settings(settings, admin_on_loopback=True)
 
 
-def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener, handle: str, token: str) -> str:
+def _welcome(state_dir: Path, data_plane: Listener, admin_plane: Listener, user: str, handle: str, token: str) -> str:
     command = shlex.quote(os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).is_absolute() else sys.argv[0])
     verify = f'{command} verify --target {data_plane} "$(cat {shlex.quote(str(state_dir / TOKEN_FILE))})"'
     elsewhere = "" if state_dir == STATE_DIRECTORY else f" --state-dir {shlex.quote(str(state_dir))}"
     return f"""
 sidegate dev: verification on {data_plane}, admin on {admin_plane}, state in {state_dir}/
 
-An access token of user {USER}, session {handle}, good for {TOKEN_LIFETIME // HOUR} h:
+An access token of user {user}, session {handle}, good for {TOKEN_LIFETIME // HOUR} h:
 
 {token}
 
