@@ -26,8 +26,9 @@ def names_of(module: ModuleType, enum: str) -> set[str]:
     wrapper: EnumTypeWrapper = getattr(module, enum)
     prefix = "".join(f"_{char}" if char.isupper() else char.upper() for char in enum).removeprefix("_") + "_"
     assert wrapper.Name(0) == f"{prefix}UNSPECIFIED"
-    assert all(name.startswith(prefix) for name in wrapper.keys())  # noqa: SIM118 - it is no dict
-    return {name.removeprefix(prefix) for name in wrapper.keys()} - {"UNSPECIFIED"}  # noqa: SIM118 - likewise
+    names = set(wrapper.keys())
+    assert all(name.startswith(prefix) for name in names)
+    return {name.removeprefix(prefix) for name in names} - {"UNSPECIFIED"}
 
 
 @pytest.mark.parametrize(("of_the_model", "module", "enum"), ENUMS, ids=[enum for _, _, enum in ENUMS])
