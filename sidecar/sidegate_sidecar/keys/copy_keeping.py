@@ -6,6 +6,7 @@ from concurrent.futures import Executor
 from structlog.typing import FilteringBoundLogger
 
 from sidegate_sidecar.keys.saved_copy import CopyUnusable, SavedCopy, SavedKeys
+from sidegate_sidecar.keys.wording import in_words
 
 DISK_TIMEOUT_SECONDS = 5.0  # how long start and close wait for a disk that hangs
 
@@ -37,8 +38,12 @@ class CopyKeeper:
             async with asyncio.timeout(DISK_TIMEOUT_SECONDS):
                 return await loop.run_in_executor(self._executor, self._copy.read)
         except (CopyUnusable, TimeoutError) as error:
-            self._log.warning("saved keys ignored", error=str(error) or "the disk does not answer")
+            self.log_ignored(str(error) or "the disk does not answer")
             return None
+
+    def log_ignored(self, problem: str) -> None:
+        """Say that there is a copy which is not used."""
+        self._log.warning("saved_keys_ignored", error=f"{self._copy.shown_directory}: {problem}")
 
     def keep(self, saved: SavedKeys) -> None:
         """Hand over what to write next; what was handed over before and not yet written is skipped."""
@@ -68,7 +73,7 @@ class CopyKeeper:
             await loop.run_in_executor(self._executor, self._copy.write, saved)
         except OSError as error:
             if not self._failing:
-                self._log.warning("keys not saved", error=type(error).__name__)
+                self._log.warning("keys_not_saved", error=f"{self._copy.shown_directory}: {in_words(error)}")
             self._failing = True
         else:
             self._failing = False

@@ -13,6 +13,7 @@ from sidegate_sidecar.keys.dialing import TargetRefused, checking_socket_factory
 from sidegate_sidecar.keys.jwks import MAX_DOCUMENT_BYTES
 from sidegate_sidecar.keys.loading import LoadFailed
 from sidegate_sidecar.keys.sources import checked_url
+from sidegate_sidecar.keys.wording import in_words, printable, shown_path, shown_url
 
 TIMEOUT_SECONDS = 5.0  # in all, from the look-up of the name to the last byte
 _CHUNK_BYTES = 64 * 1024
@@ -21,8 +22,15 @@ _MAX_AGE_DIGITS = 9  # thirty years
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A document, and for how many seconds its sender calls it fresh. None: it did not say."""
+    """A document.
 
+    Attributes:
+        shown_url: Where it came from, as it may be shown.
+        body: The document itself.
+        max_age: For how many seconds its sender calls it fresh. None: it did not say.
+    """
+
+    shown_url: str
     body: bytes
     max_age: float | None
 
@@ -47,18 +55,24 @@ class Fetcher:
         self._allow_http = allow_http
         self._executor = executor
         self._timeout = timeout
-        self._certificates: asyncio.Future[ssl.SSLContext | None] | None = None
+        self._certificates: asyncio.Future[ssl.SSLContext | str] | None = None
 
     async def get(self, url: str, headers: Mapping[str, str]) -> Fetched:
         """Fetch a document. Only a plain 200 will do; a redirect is a failure.
+
+        Args:
+            url: Checked by `checked_url`.
 
         Raises:
             LoadFailed: Whatever went wrong.
         """
         try:
-            target = checked_url(url, allow_http=self._allow_http)
-        except ValueError as error:
-            raise LoadFailed(f"the address of the keys is refused: {error}") from None
+            return await self._get_in_time(url, headers)
+        except _Fault as fault:
+            raise LoadFailed(f"{shown_url(url)}: {fault}") from None
+
+    async def _get_in_time(self, url: str, headers: Mapping[str, str]) -> Fetched:
+        target = checked_url(url, allow_http=self._allow_http)
         try:
             async with asyncio.timeout(self._timeout):
                 # True asks for aiohttp's own context, which is not used: http has none.
@@ -66,19 +80,19 @@ class Fetcher:
                 loopback_only = target.scheme == "http" and not self._allow_http
                 return await self._get(url, headers, tls, loopback_only=loopback_only)
         except TimeoutError:
-            raise LoadFailed(f"no complete answer within {self._timeout:g} s") from None
+            raise _Fault(f"no complete answer within {self._timeout:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _failure(error) from None
+            raise _fault(error) from None
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._certificates is not None and not self._certificates.done():
             # One thread may wait for a file system that hangs, and not one more for each attempt.
-            raise LoadFailed("the CA file's file system does not answer")
+            raise _Fault("the CA file's file system does not answer")
         self._certificates = asyncio.get_running_loop().run_in_executor(self._executor, _tls_context_of, self._ca_file)
         await asyncio.wait({self._certificates})  # which leaves it running when the time is up
         context = self._certificates.result()
-        if context is None:
-            raise LoadFailed("the CA file cannot be read")
+        if isinstance(context, str):
+            raise _Fault(context)
         return context
 
     async def _get(
@@ -107,18 +121,26 @@ class Fetcher:
         )
         async with session, session.get(url, allow_redirects=False) as response:
             if response.status != 200:
-                raise LoadFailed(f"the server answered {response.status}")
+                raise _Fault(f"the server answered {response.status}")
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise LoadFailed("the server compressed its answer unasked")
-            return Fetched(await _bounded_body(response), max_age(response.headers.getall("Cache-Control", [])))
+                raise _Fault("the server compressed its answer unasked")
+            return Fetched(
+                shown_url(url), await _bounded_body(response), max_age(response.headers.getall("Cache-Control", []))
+            )
 
 
-def _tls_context_of(ca_file: Path | None) -> ssl.SSLContext | None:
-    """None: the file cannot be read. No exception, for nobody may be left to take it when a disk answers at last."""
+class _Fault(Exception):
+    """Why there is no document, in words that hold nothing of the request or the answer."""
+
+
+def _tls_context_of(ca_file: Path | None) -> ssl.SSLContext | str:
+    """A string says why there is none. No exception, for nobody may be left to take it when a disk answers at last."""
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError:  # ssl.SSLError is one
-        return None
+    except OSError as error:
+        shown = "the system's CA file" if ca_file is None else f"the CA file {shown_path(ca_file)}"
+        # An ssl.SSLError's errno is OpenSSL's and none of the system's.
+        return f"{shown}: {'no certificate in PEM form' if isinstance(error, ssl.SSLError) else in_words(error)}"
 
 
 def same_origin(one: str, other: str) -> bool:
@@ -136,7 +158,7 @@ def _port(scheme: str, port: int | None) -> int:
 
 
 async def _bounded_body(response: aiohttp.ClientResponse) -> bytes:
-    too_large = LoadFailed(f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
+    too_large = _Fault(f"the answer is larger than {MAX_DOCUMENT_BYTES} bytes")
     if (response.content_length or 0) > MAX_DOCUMENT_BYTES:
         raise too_large
     body = bytearray()
@@ -166,17 +188,38 @@ async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
     try:
         return await send(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _failure(error) from None
+        raise _fault(error) from None
 
 
-def _failure(error: Exception) -> LoadFailed:
-    """The texts of these hold addresses and what the server sent; their names say enough."""
+def _fault(error: Exception) -> _Fault:
+    """The texts of these hold addresses and what the server sent, so each is put into words of our own."""
     refused = _refused_target(error)
     if refused is not None:
-        return LoadFailed(f"the host is {refused}")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return LoadFailed("the server's certificate is not trusted")
-    return LoadFailed(f"the request failed ({type(error).__name__})")
+        return _Fault(f"the host is {refused}")
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            return _Fault(f"the server's certificate is not trusted{_distrust(error.certificate_error)}")
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return _Fault("no TLS connection came about; does the server speak https?")
+        case aiohttp.ClientConnectorDNSError():
+            return _Fault("the host's name cannot be resolved")
+        case aiohttp.ClientConnectorError():
+            return _Fault(f"no connection: {in_words(error.os_error)}")
+        case aiohttp.ServerDisconnectedError():
+            return _Fault("the server closed the connection without an answer")
+        case aiohttp.ClientPayloadError():
+            return _Fault("the answer broke off")
+        case aiohttp.ClientResponseError():
+            return _Fault("the answer is not HTTP, or its headers are too large")
+        case OSError():  # aiohttp.ClientOSError is one
+            return _Fault(f"the connection broke: {in_words(error)}")
+        case _:
+            return _Fault(f"the request failed ({type(error).__name__})")
+
+
+def _distrust(error: Exception) -> str:
+    """OpenSSL's reason, e.g. that the certificate is self-signed, or for another name than the host's."""
+    return f" ({printable(error.verify_message)})" if isinstance(error, ssl.SSLCertVerificationError) else ""
 
 
 def _refused_target(error: BaseException) -> str | None:

@@ -12,9 +12,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sidegate_sidecar.keys.jwks import MAX_DOCUMENT_BYTES, JwksContent, NotAKeySet, parse_jwks
-from sidegate_sidecar.keys.loading import Loaded, LoadFailed, usable
+from sidegate_sidecar.keys.loading import Loaded, LoadFailed, NoUsableKey, usable
 from sidegate_sidecar.keys.public_keys import UnusableKey, verification_key
 from sidegate_sidecar.keys.sources import JwksFile, PemFile
+from sidegate_sidecar.keys.wording import in_words, shown_path
 from sidegate_sidecar.model import PublicKey
 
 POLL_SECONDS = 1.0
@@ -54,15 +55,18 @@ class FileLoader:
                 self._reading = asyncio.get_running_loop().run_in_executor(self._executor, self._read)
                 await self._read_over()
         except TimeoutError:
-            raise LoadFailed("the key file's file system does not answer") from None
+            raise self._failure("the file system does not answer") from None
         outcome = self._reading.result()
         if isinstance(outcome, str):
-            raise LoadFailed(outcome)
+            raise self._failure(outcome)
         return Loaded(outcome, POLL_SECONDS)
 
     def retry_in(self, failures: int) -> float:
         """As in KeyLoader. A file is no farther away for having been broken."""
         return POLL_SECONDS
+
+    def _failure(self, problem: str) -> LoadFailed:
+        return LoadFailed(f"{shown_path(self._source.path)}: {problem}")
 
     async def _read_over(self) -> None:
         if self._reading is not None:
@@ -75,12 +79,12 @@ class FileLoader:
             with os.fdopen(descriptor, "rb") as file:
                 return self._outcome_of(descriptor, file)
         except OSError as error:
-            return f"the key file cannot be read ({type(error).__name__})"
+            return in_words(error)
 
     def _outcome_of(self, descriptor: int, file: BinaryIO) -> _Outcome:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            return "the key file is not a regular file"
+            return "not a regular file"
         # Taken before reading: what is written meanwhile changes it, and is seen next time.
         signature = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
         if self._settled is not None and self._settled[0] == signature:
@@ -95,23 +99,27 @@ class FileLoader:
                 return usable(parse_jwks(document))
             return _pem_content(document, self._source)
         except NotAKeySet as error:
-            return f"the key file is no key set: {error}"
-        except LoadFailed as failure:
-            return str(failure)
+            return f"no key set: {error}"
+        except (NoUsableKey, _NoPublicKey) as problem:
+            return str(problem)
+
+
+class _NoPublicKey(Exception):
+    """A PEM file is not what it should be. The message says in what way."""
 
 
 def _pem_content(document: bytes, source: PemFile) -> JwksContent:
     if len(document) > MAX_DOCUMENT_BYTES:
-        raise LoadFailed(f"the key file is larger than {MAX_DOCUMENT_BYTES} bytes")
+        raise _NoPublicKey(f"larger than {MAX_DOCUMENT_BYTES} bytes")
     if b"PRIVATE KEY" in document:
-        raise LoadFailed("the key file holds a private key; the sidecar must only be given the public one")
+        raise _NoPublicKey("it holds a private key; the sidecar must only be given the public one")
     try:
         key = load_pem_public_key(document)
     except (ValueError, UnsupportedAlgorithm):  # cryptography's; the text may quote the file
-        raise LoadFailed("the key file is no public key in PEM form") from None
+        raise _NoPublicKey("no public key in PEM form") from None
     if not isinstance(key, PublicKey):
-        raise LoadFailed("the key file holds a key of a type that tokens are not verified with")
+        raise _NoPublicKey("it holds a key of a type that tokens are not verified with")
     try:
         return JwksContent((verification_key(key, key_id=source.key_id, algorithm=source.algorithm),))
     except UnusableKey as error:
-        raise LoadFailed(f"the key in the key file is not fit for use: {error}") from None
+        raise _NoPublicKey(f"its key is not fit for use: {error}") from None

@@ -1,6 +1,7 @@
 """The keys of one issuer as time goes by: refreshed ahead of expiry, asked for on demand, kept through outages."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from sidegate_sidecar.model import SECOND, Clock, KeySet, KeySetStatus, Micros, 
 
 UNKNOWN_KEY_WAIT_SECONDS = 0.5
 _CLOCK_SKEW: Micros = 60 * SECOND  # a saved copy from further ahead was stamped by a clock that cannot be believed
+_REMINDER_SECONDS = 60.0
 _MAX_DROPPED_LOGGED = 16  # in one go
 
 
@@ -91,13 +93,14 @@ class IssuerKeys:
         self._last: _Attempt | None = None
         self._failures = 0
         self._last_error = ""
+        self._failure_logged_at = -math.inf
         self._refresher: asyncio.Task[None] | None = None
         self._closed = False
 
     async def start(self) -> None:
         """Begin to keep the keys. Returns with a set if there is a saved copy, else after the first attempt."""
         if self._keeper is not None:
-            self._adopt(await self._keeper.start())
+            self._adopt(await self._keeper.start(), self._keeper)
         self._refresher = asyncio.create_task(self._refresh())
         if self._current() is None:
             await asyncio.wait({self._load()})
@@ -223,13 +226,17 @@ class IssuerKeys:
 
     def _fail(self, error: str) -> None:
         self._failures += 1
-        if error != self._last_error:
-            self._log.warning("keys not loaded", error=error)
+        now = self._clocks.monotonic()
+        # While there are no keys at all every token is undecidable, and the first line may long have scrolled away.
+        reminder = self._current() is None and now - self._failure_logged_at >= _REMINDER_SECONDS
+        if error != self._last_error or reminder:
+            self._log.warning("keys_not_loaded", error=error)
+            self._failure_logged_at = now
         self._last_error = error
 
     def _accept(self, content: JwksContent, began_at: float) -> None:
         if self._failures:
-            self._log.info("keys loaded again", failures=self._failures)
+            self._log.info("keys_loaded_again", failures=self._failures)
         self._failures = 0
         self._last_error = ""
         self._confirmed_at = began_at
@@ -239,13 +246,13 @@ class IssuerKeys:
             age = round((self._clocks.monotonic() - began_at) * SECOND)
             self._keeper.keep(SavedKeys(self._set.keys, self._clocks.now() - age))
 
-    def _adopt(self, saved: SavedKeys | None) -> None:
+    def _adopt(self, saved: SavedKeys | None, keeper: CopyKeeper) -> None:
         """Begin with a saved copy. Its age goes on counting from when the issuer last confirmed it."""
         if saved is None:
             return
         age = self._clocks.now() - saved.confirmed_at
         if age < -_CLOCK_SKEW or age > self._outage_cap * SECOND:
-            self._log.warning("saved keys ignored", error="they are too old, or from the future")
+            keeper.log_ignored("they are too old, or from the future")
             return
         self._confirmed_at = self._clocks.monotonic() - max(age, 0) / SECOND
         self._replace(saved.keys)
@@ -255,16 +262,16 @@ class IssuerKeys:
         if self._set.generation and _identity(keys) == _identity(self._set.keys):
             return
         self._set = KeySet(self._set.generation + 1, keys)
-        self._log.info("keys changed", generation=self._set.generation, key_count=len(keys))
+        self._log.info("keys_changed", generation=self._set.generation, key_count=len(keys))
         self._on_change(self._issuer, self._set)
 
     def _log_dropped(self, dropped: tuple[DroppedMember, ...]) -> None:
         new = [member for member in dropped if member not in self._dropped]
         self._dropped = frozenset(dropped)
         for member in new[:_MAX_DROPPED_LOGGED]:
-            self._log.warning("key dropped", position=member.position, key_id=member.shown_key_id, reason=member.reason)
+            self._log.warning("key_dropped", position=member.position, key_id=member.shown_key_id, reason=member.reason)
         if len(new) > _MAX_DROPPED_LOGGED:
-            self._log.warning("more keys dropped", count=len(new) - _MAX_DROPPED_LOGGED)
+            self._log.warning("more_keys_dropped", count=len(new) - _MAX_DROPPED_LOGGED)
 
 
 def _identity(keys: tuple[VerificationKey, ...]) -> frozenset[tuple[str | None, frozenset[str], str]]:

@@ -20,7 +20,9 @@ class Loaded:
 
 
 class LoadFailed(Exception):
-    """No usable keys this time. The message says why, for an operator: no URL, no header, nothing of the document."""
+    """No usable keys this time. The message says what could not be had and why, for an operator: no URL's user
+    information or query, no header, and nothing of the document but the address that it names.
+    """
 
 
 class KeyLoader(Protocol):
@@ -39,12 +41,16 @@ class KeyLoader(Protocol):
         ...
 
 
+class NoUsableKey(Exception):
+    """A document is a key set, and nothing in it can verify a token."""
+
+
 def usable(content: JwksContent) -> JwksContent:
     """Refuse a set without a usable key: an issuer that signs has one, so that is a fault of the document's making.
 
     Raises:
-        LoadFailed: There is none.
+        NoUsableKey: There is none.
     """
     if not content.keys:
-        raise LoadFailed("the key set holds no usable key")
+        raise NoUsableKey("the key set holds no usable key")
     return content

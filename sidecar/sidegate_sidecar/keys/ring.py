@@ -110,7 +110,7 @@ class KeyRing:
             try:
                 listener(issuer, key_set)
             except Exception as error:  # noqa: BLE001 - one who does not listen well must not keep the news from others
-                self._log.error("key listener failed", issuer=issuer, error=type(error).__name__)
+                self._log.error("key_listener_failed", issuer=issuer, error=type(error).__name__)
 
 
 def _loader(config: IssuerKeysConfig, executor: Executor) -> KeyLoader:

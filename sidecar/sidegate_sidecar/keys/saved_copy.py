@@ -13,6 +13,7 @@ from pathlib import Path
 from sidegate_sidecar.keys.jwks import MAX_DOCUMENT_BYTES, NotAKeySet, parse_jwks
 from sidegate_sidecar.keys.public_keys import jwk_of
 from sidegate_sidecar.keys.strict_json import NotStrictJson, parse_strict_json
+from sidegate_sidecar.keys.wording import in_words, shown_path
 from sidegate_sidecar.model import Micros, VerificationKey
 
 _FORMAT = "sidegate-keys-1"
@@ -50,6 +51,11 @@ class SavedCopy:
         self._path = directory / f"{_digest(issuer.encode())[:32]}.keys"
         self._owner = {"format": _FORMAT, "issuer": issuer, "source": _digest(source.encode())}
 
+    @property
+    def shown_directory(self) -> str:
+        """Where the copy is kept, for an operator."""
+        return shown_path(self._directory)
+
     def read(self) -> SavedKeys | None:
         """The keys last written. None: there is no copy.
 
@@ -61,7 +67,7 @@ class SavedCopy:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CopyUnusable(f"it cannot be opened ({type(error).__name__})") from None
+            raise CopyUnusable(f"it cannot be opened: {in_words(error)}") from None
         with os.fdopen(descriptor, "rb") as file:
             facts = os.fstat(descriptor)
             if not stat.S_ISREG(facts.st_mode) or facts.st_mode & 0o022 or facts.st_uid not in {0, os.geteuid()}:
@@ -69,7 +75,7 @@ class SavedCopy:
             try:
                 content = file.read(_MAX_COPY_BYTES + 1)
             except OSError as error:
-                raise CopyUnusable(f"it cannot be read ({type(error).__name__})") from None
+                raise CopyUnusable(f"it cannot be read: {in_words(error)}") from None
         return self._parsed(content)
 
     def write(self, saved: SavedKeys) -> None:

@@ -7,8 +7,8 @@ from concurrent.futures import Executor
 
 from sidegate_sidecar.keys.fetching import Fetched, Fetcher, same_origin
 from sidegate_sidecar.keys.jwks import NotAKeySet, parse_jwks
-from sidegate_sidecar.keys.loading import Loaded, LoadFailed, usable
-from sidegate_sidecar.keys.sources import Discovery, IssuerKeysConfig, JwksUrl
+from sidegate_sidecar.keys.loading import Loaded, LoadFailed, NoUsableKey, usable
+from sidegate_sidecar.keys.sources import Discovery, IssuerKeysConfig, JwksUrl, checked_url
 from sidegate_sidecar.keys.strict_json import NotStrictJson, parse_strict_json
 
 FIRST_RETRY_SECONDS = 1.0
@@ -52,10 +52,12 @@ class UrlLoader:
         fetched = await self._fetch_keys()
         loop = asyncio.get_running_loop()
         try:
-            content = await loop.run_in_executor(self._executor, parse_jwks, fetched.body)
+            content = usable(await loop.run_in_executor(self._executor, parse_jwks, fetched.body))
         except NotAKeySet as error:
-            raise LoadFailed(f"the answer is no key set: {error}") from None
-        return Loaded(usable(content), refresh_in(self._config, fetched.max_age))
+            raise LoadFailed(f"{fetched.shown_url}: the answer is no key set: {error}") from None
+        except NoUsableKey as error:
+            raise LoadFailed(f"{fetched.shown_url}: {error}") from None
+        return Loaded(content, refresh_in(self._config, fetched.max_age))
 
     def retry_in(self, failures: int) -> float:
         """As in KeyLoader."""
@@ -69,24 +71,33 @@ class UrlLoader:
         configuration_url = source.issuer_url.removesuffix("/") + "/.well-known/openid-configuration"
         configuration = await self._fetcher.get(configuration_url, source.headers)
         loop = asyncio.get_running_loop()
-        jwks_uri = await loop.run_in_executor(self._executor, _jwks_uri, configuration.body, source.issuer_url)
         try:
-            shares_origin = same_origin(jwks_uri, source.issuer_url)
-        except ValueError as error:
-            raise LoadFailed(f"the jwks_uri is refused: {error}") from None
+            jwks_uri = await loop.run_in_executor(self._executor, _jwks_uri, configuration.body, source)
+        except _ConfigurationUnusable as error:
+            raise LoadFailed(f"{configuration.shown_url}: {error}") from None
+        shares_origin = same_origin(jwks_uri, source.issuer_url)
         return await self._fetcher.get(jwks_uri, source.headers if shares_origin else {})
 
 
-def _jwks_uri(document: bytes, issuer_url: str) -> str:
+class _ConfigurationUnusable(Exception):
+    """An OpenID configuration does not lead to keys. The message says why and holds nothing of it."""
+
+
+def _jwks_uri(document: bytes, source: Discovery) -> str:
+    """The address that the document names, one that may be fetched. Raises: _ConfigurationUnusable."""
     try:
         configuration = parse_strict_json(document)
     except NotStrictJson as error:
-        raise LoadFailed(f"the OpenID configuration is unusable: {error}") from None
+        raise _ConfigurationUnusable(f"the OpenID configuration is unusable: {error}") from None
     if not isinstance(configuration, dict):
-        raise LoadFailed("the OpenID configuration is not a JSON object")
-    if configuration.get("issuer") != issuer_url:  # §4.3: exactly
-        raise LoadFailed("the OpenID configuration is that of another issuer")
+        raise _ConfigurationUnusable("the OpenID configuration is not a JSON object")
+    if configuration.get("issuer") != source.issuer_url:  # §4.3: exactly
+        raise _ConfigurationUnusable("the OpenID configuration is that of another issuer")
     jwks_uri = configuration.get("jwks_uri")
     if not isinstance(jwks_uri, str):
-        raise LoadFailed("the OpenID configuration names no jwks_uri")
+        raise _ConfigurationUnusable("the OpenID configuration names no jwks_uri")
+    try:
+        checked_url(jwks_uri, allow_http=source.allow_http)
+    except ValueError as error:
+        raise _ConfigurationUnusable(f"the jwks_uri is refused: {error}") from None
     return jwks_uri

@@ -34,7 +34,7 @@ FAULTS: dict[str, tuple[Answer, str]] = {
     "an empty object": (respond(b"{}"), "no key set"),
     "a set of no keys": (key_set(), "no usable key"),
     "a set of unusable keys": (key_set(rsa_jwk(bits=1024)), "no usable key"),
-    "truncated": (respond(jwks(NEW)[:-9], length=len(jwks(NEW))), "request failed"),
+    "truncated": (respond(jwks(NEW)[:-9], length=len(jwks(NEW))), "the answer broke off"),
     "truncated and says so": (respond(jwks(NEW)[:-9]), "no key set"),
     "huge by its own word": (respond(jwks(NEW), length=1024**3), "larger than"),
     "huge without a word": (chunks(b" " * 65536, 0), "larger than"),
@@ -42,10 +42,10 @@ FAULTS: dict[str, tuple[Answer, str]] = {
         respond(gzip.compress(b" " * 10_000_000), headers={"Content-Encoding": "gzip"}),
         "compressed",
     ),
-    "not HTTP": (raw(b"220 mail.example ESMTP\r\n"), "request failed"),
-    "headers without end": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000), "request failed"),
-    "a header of a megabyte": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000), "request failed"),
-    "hanging up": (raw(b""), "request failed"),
+    "not HTTP": (raw(b"220 mail.example ESMTP\r\n"), "not HTTP"),
+    "headers without end": (raw(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 100_000), "headers are too large"),
+    "a header of a megabyte": (raw(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000), "headers are too large"),
+    "hanging up": (raw(b""), "closed the connection without an answer"),
 }
 
 
@@ -62,6 +62,7 @@ async def test_a_faulty_answer_costs_no_key_and_proves_nothing(issuer: IssuerSer
         assert key_ids(ring.key_set("issuer")) == {"old"}
         assert ring.key_set("issuer").generation == 1
         assert error in errors(ring)[0]
+        assert errors(ring)[0].startswith(f"{issuer.url}/keys: ")
         assert [request.path for request in issuer.requests] == ["/keys", "/keys"]
 
 
@@ -85,7 +86,7 @@ async def test_an_issuer_that_takes_its_time_holds_nobody_up_for_longer_than_a_w
 
 async def test_a_silent_issuer_is_given_up_and_asked_again(issuer: IssuerServer) -> None:
     async with started(by_url(issuer)) as ring:
-        assert errors(ring) == ["no complete answer within 5 s"]
+        assert errors(ring) == [f"{issuer.url}/keys: no complete answer within 5 s"]
         with pytest.raises(KeysUnavailable):
             ring.key_set("issuer")
 
@@ -104,6 +105,7 @@ async def test_a_dead_issuer_costs_no_key() -> None:
             with pytest.raises(KeysUnavailable):
                 await ring.key_set_with("issuer", "new")
 
+            assert errors(ring) == [f"{issuer.url}/keys: no connection: connection refused"]
             assert key_ids(ring.key_set("issuer")) == {"old"}
 
 
@@ -136,7 +138,7 @@ async def test_no_secret_reaches_a_log_or_the_status(issuer: IssuerServer) -> No
     issuer.answer = respond(b"secret", status="401 Unauthorized")
     async with started(IssuerKeysConfig("issuer", source), log=log) as ring:
         assert issuer.requests[0].headers["x-api-key"] == "secret"
-        assert errors(ring) == ["the server answered 401"]
+        assert errors(ring) == [f"{issuer.url}/keys: the server answered 401"]
         with pytest.raises(KeysUnavailable) as unavailable:
             await ring.key_set_with("issuer", "new")
 

@@ -111,8 +111,8 @@ async def test_a_damaged_copy_is_ignored_and_logged(issuer: IssuerServer, tmp_pa
         with pytest.raises(KeysUnavailable):
             ring.key_set("issuer")
 
-    assert [call.kwargs["error"] for call in log.calls if call.kwargs["event"] == "saved keys ignored"] == [
-        "its checksum is wrong"
+    assert [call.kwargs["error"] for call in log.calls if call.kwargs["event"] == "saved_keys_ignored"] == [
+        f"{tmp_path}: its checksum is wrong"
     ]
 
 
@@ -134,4 +134,6 @@ async def test_a_folder_that_cannot_be_written_costs_nothing_but_the_copy(issuer
     async with started(by_url(issuer, saved_copy_dir=tmp_path / "file" / "below"), log=log) as ring:
         assert key_ids(ring.key_set("issuer")) == {"kept"}
 
-    assert [call.kwargs["event"] for call in log.calls].count("keys not saved") == 1
+    assert [call.kwargs["error"] for call in log.calls if call.kwargs["event"] == "keys_not_saved"] == [
+        f"{tmp_path / 'file' / 'below'}: not a directory"
+    ]

@@ -17,7 +17,7 @@ from sidegate_sidecar.errors import KeysUnavailable
 from sidegate_sidecar.keys import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeySource
 from sidegate_sidecar.model import KeySet
 
-from tests.integration.keys.issuer_server import IssuerServer, configuration, key_set, running, silence
+from tests.integration.keys.issuer_server import IssuerServer, configuration, key_set, respond, running, silence
 from tests.integration.keys.rings import by_url, errors, key_ids, started, until
 from tests.unit.keys.key_material import ed25519_jwk, jwks
 
@@ -94,6 +94,17 @@ async def test_discovery_leads_nowhere_that_a_setting_could_not(
         assert len(issuer.requests) == 1
 
 
+async def test_an_address_that_discovery_names_is_shown_without_its_secrets_and_printable(
+    issuer: IssuerServer,
+) -> None:
+    issuer.paths[CONFIGURATION_PATH] = configuration(issuer.url, f"{issuer.url}/jwks\u202e\ud800?key=secret")
+    issuer.answer = respond(b"", status="404 Not Found")
+
+    async with started(of(Discovery(issuer.url))) as ring:
+        assert errors(ring)[0].startswith(f"{issuer.url}/jwks\\u202e\\ud800: ")
+        assert "secret" not in errors(ring)[0]
+
+
 async def test_the_configuration_of_another_issuer_is_refused(issuer: IssuerServer) -> None:
     issuer.paths[CONFIGURATION_PATH] = configuration(issuer.url + "/", issuer.url + "/jwks")
     issuer.paths["/jwks"] = key_set(ed25519_jwk())
@@ -138,12 +149,36 @@ async def test_a_custom_ca_is_trusted_and_nothing_without_it(tmp_path: Path) -> 
         async with started(of(by_name)) as ring:
             assert key_ids(ring.key_set("issuer")) == {"sealed"}
         async with started(of(JwksUrl(issuer.url))) as ring:
-            assert errors(ring) == ["the server's certificate is not trusted"]
+            assert errors(ring) == [f"{issuer.url}: the server's certificate is not trusted (self-signed certificate)"]
         by_number = JwksUrl(issuer.url.replace("localhost", "127.0.0.1"), ca_file=ca_file)
         async with started(of(by_number)) as ring:
-            assert errors(ring) == ["the server's certificate is not trusted"]
+            assert errors(ring)[0].startswith(f"{by_number.url}: the server's certificate is not trusted (IP address")
         async with started(of(JwksUrl(issuer.url, ca_file=tmp_path / "missing"))) as ring:
-            assert errors(ring) == ["the CA file cannot be read"]
+            assert errors(ring) == [f"{issuer.url}: the CA file {tmp_path / 'missing'}: no such file or directory"]
+        (tmp_path / "empty").write_bytes(b"")
+        async with started(of(JwksUrl(issuer.url, ca_file=tmp_path / "empty"))) as ring:
+            assert errors(ring) == [f"{issuer.url}: the CA file {tmp_path / 'empty'}: no certificate in PEM form"]
+
+
+async def test_a_server_without_tls_behind_an_https_url_is_told_apart_from_one_that_is_not_trusted() -> None:
+    async def speak_plainly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(speak_plainly, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with started(of(JwksUrl(f"https://127.0.0.1:{port}"))) as ring:
+            assert errors(ring)[0].endswith("does the server speak https?")
+
+
+async def test_a_name_that_does_not_resolve_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_dns(*_: object, **__: object) -> list[tuple[object, ...]]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", no_dns)
+    async with started(of(JwksUrl("https://issuer.example:8443/a/keys?token=secret"))) as ring:
+        assert errors(ring) == ["https://issuer.example:8443/a/keys: the host's name cannot be resolved"]
 
 
 # Addresses, checked when they are dialled.
@@ -160,7 +195,7 @@ async def test_a_custom_ca_is_trusted_and_nothing_without_it(tmp_path: Path) -> 
 )
 async def test_a_link_local_address_is_not_dialled_however_it_is_spelt(url: str) -> None:
     async with started(of(JwksUrl(url, allow_http=True))) as ring:
-        assert errors(ring) == ["the host is a link-local address"]
+        assert errors(ring) == [f"{url}: the host is a link-local address"]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +214,7 @@ async def test_it_is_what_a_name_resolves_to_that_is_checked(
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", hostile_dns)
     async with started(of(JwksUrl(url, allow_http=allow_http))) as ring:
-        assert errors(ring)[0].startswith(error)
+        assert errors(ring)[0].startswith(f"{url}: {error}")
 
 
 async def test_a_name_that_changes_its_mind_is_asked_once_for_each_fetch(
@@ -201,7 +236,7 @@ async def test_a_name_that_changes_its_mind_is_asked_once_for_each_fetch(
         assert len(asked) == 1
         with pytest.raises(KeysUnavailable):
             await ring.key_set_with("issuer", "new")
-        assert errors(ring) == ["the host is a link-local address"]
+        assert errors(ring) == [f"{source.url}: the host is a link-local address"]
         assert len(issuer.requests) == 1
 
 
@@ -222,7 +257,7 @@ async def test_a_file_is_reloaded_when_it_changes_and_a_broken_one_costs_no_key(
             await ring.key_set_with("issuer", "two")
 
         file.unlink()
-        await until(lambda: "cannot be read" in errors(ring)[0])
+        await until(lambda: errors(ring) == [f"{file}: no such file or directory"])
         assert key_ids(ring.key_set("issuer")) == {"one"}
 
         file.write_bytes(jwks(ed25519_jwk(kid="two")))

@@ -111,7 +111,7 @@ def test_with_the_issuer_down_at_start_nobody_can_say_until_it_is_up(folder: Pat
             sidecar.verification() as client,
             grpc.insecure_channel(sidecar.target) as channel,
         ):
-            sidecar.wait_for_event("keys not loaded")
+            sidecar.wait_for_event("keys_not_loaded")
             assert [health(channel, name) for name in ("", VERIFICATION)] == ["NOT_SERVING", "NOT_SERVING"]
             assert undecided(client, issuer.mint()) == "KEYS_UNAVAILABLE"
             assert client.serving_status().key_sets[0].last_error

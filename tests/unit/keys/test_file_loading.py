@@ -105,11 +105,31 @@ async def test_a_broken_file_fails_each_time_until_it_is_mended(
     assert await key_ids(loader) == ["mended"]
 
 
-async def test_a_missing_file_a_folder_and_a_pipe_fail_at_once(tmp_path: Path, executor: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("missing", "no such file or directory"),
+        ("folder", "is a directory"),
+        ("file/below", "not a directory"),
+        ("loop", "too many levels of symbolic links"),
+        ("pipe", "not a regular file"),
+        ("file", "no key set: it is not JSON"),
+        ("weak", "the key set holds no usable key"),
+    ],
+)
+async def test_a_file_without_keys_fails_at_once_and_the_error_names_it_in_plain_words(
+    tmp_path: Path, executor: ThreadPoolExecutor, name: str, problem: str
+) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "missing", tmp_path, tmp_path / "pipe"):
-        with pytest.raises(LoadFailed):
-            await FileLoader(JwksFile(path), executor).load()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "weak").write_bytes(jwks(rsa_jwk(bits=1024)))
+
+    with pytest.raises(LoadFailed) as failed:
+        await FileLoader(JwksFile(tmp_path / name), executor).load()
+
+    assert str(failed.value) == f"{tmp_path / name}: {problem}"
 
 
 async def test_a_public_key_in_pem_form_is_one_key(tmp_path: Path, executor: ThreadPoolExecutor) -> None:

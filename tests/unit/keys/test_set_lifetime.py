@@ -53,7 +53,31 @@ async def test_keys_are_refreshed_when_the_loader_says_and_retried_ever_later(wo
     await world.issuer.answer("old")
 
     assert world.time.slept[-1] == REFRESH
-    assert [call["error"] for call in world.logged("keys not loaded")] == ["the server answered 503"]
+    assert [call["error"] for call in world.logged("keys_not_loaded")] == ["the server answered 503"]
+
+
+async def test_while_there_are_no_keys_at_all_the_log_says_so_again_once_a_minute() -> None:
+    world = World()
+    starting = asyncio.create_task(world.keys.start())
+    await settle()
+    await world.issuer.fail()
+    await starting
+    assert len(world.logged("keys_not_loaded")) == 1
+
+    for seconds, lines in [(59.0, 1), (1.0, 2), (59.0, 2), (1.0, 3)]:
+        await world.time.advance(seconds)
+        await world.ask("any")
+        await world.issuer.fail()
+        assert len(world.logged("keys_not_loaded")) == lines
+    await world.close()
+
+
+async def test_an_issuer_that_fails_while_its_last_keys_serve_is_logged_once(world: World) -> None:
+    for _ in range(3):
+        await world.time.advance(REFRESH)
+        await world.issuer.fail()
+
+    assert len(world.logged("keys_not_loaded")) == 1
 
 
 async def test_a_refresh_that_comes_due_during_a_load_joins_it(world: World) -> None:
@@ -113,7 +137,7 @@ async def test_a_dropped_member_is_logged_once_and_not_at_each_refresh(world: Wo
         await world.time.advance(REFRESH)
         await world.issuer.answer(content=JwksContent(named_keys("old").keys, (bad,)))
 
-    assert [call["key_id"] for call in world.logged("key dropped")] == ["enc"]
+    assert [call["key_id"] for call in world.logged("key_dropped")] == ["enc"]
 
 
 async def test_a_set_full_of_dropped_members_does_not_fill_the_log(world: World) -> None:
@@ -121,8 +145,8 @@ async def test_a_set_full_of_dropped_members_does_not_fill_the_log(world: World)
     await world.time.advance(REFRESH)
     await world.issuer.answer(content=JwksContent(named_keys("old").keys, bad))
 
-    assert len(world.logged("key dropped")) == 16
-    assert [call["count"] for call in world.logged("more keys dropped")] == [240]
+    assert len(world.logged("key_dropped")) == 16
+    assert [call["count"] for call in world.logged("more_keys_dropped")] == [240]
 
 
 # The end.
