@@ -51,6 +51,7 @@ class LogFollower:
         self._caught_up = asyncio.Event()  # set and replaced each time the index has stood at the head
         self._complete_at = 0.0
         self._answering = False
+        self._outage_logged = False
 
     @property
     def index(self) -> RevocationIndex | None:
@@ -79,6 +80,7 @@ class LogFollower:
                     # A foreign exception's text may hold a connection string.
                     error = str(failure) if isinstance(failure, StoreUnavailable) else type(failure).__qualname__
                     _log.warning("revocation_log_unreadable", error=error, retry_seconds=retry)
+                    self._outage_logged = True
                 self._answering = False
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_SECONDS)
@@ -121,8 +123,9 @@ class LogFollower:
                 )
             self._caught_up.set()
             self._caught_up = asyncio.Event()
-            if not self._answering:
-                self._answering = True
+            self._answering = True
+            if self._outage_logged:
+                self._outage_logged = False
                 _log.info("revocation_log_readable")
 
     async def _load(self) -> RevocationIndex:

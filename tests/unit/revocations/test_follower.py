@@ -239,7 +239,6 @@ async def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
 
     assert [line["event"] for line in logged] == [
         "revocation_index_loaded",
-        "revocation_log_readable",
         "revocation_log_unreadable",
         "revocation_log_readable",
     ]
