@@ -1,8 +1,21 @@
 """What revocations and the session's record mean for a token. Pure."""
 
-from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import Coverage, Micros, NextAction, Reason, SessionRecord, StoreFacts, Subject
+from sidegate_sidecar.errors import ForeignRevision, Rejected, RevisionNotReached
+from sidegate_sidecar.model import Coverage, Micros, NextAction, Reason, Revision, SessionRecord, StoreFacts, Subject
 from sidegate_sidecar.tokens import IssuerPolicy, TokenClaims
+
+
+def check_freshness(seen: Revision, wanted: Revision) -> None:
+    """Check that a store has come as far as it was asked to be: a restored backup may not have.
+
+    Raises:
+        RevisionNotReached: It is behind.
+        ForeignRevision: It is another store.
+    """
+    if seen.store_id != wanted.store_id:
+        raise ForeignRevision("the revision belongs to another store than this sidecar's")
+    if seen.sequence < wanted.sequence:
+        raise RevisionNotReached("the store itself has not come to that revision")
 
 
 def check_record(record: SessionRecord | None, subject: Subject, policy: IssuerPolicy, now: Micros) -> None:
@@ -35,7 +48,8 @@ def check_coverage(
     """Refuse a session that a revocation covers.
 
     The instant that a token names and the T of a watermark come from two clocks. Nearer than the issuer's clock skew
-    they cannot be compared; then the register decides, whose `create_time` and T were ordered under one lock.
+    they cannot be compared; then the register decides, whose `create_time` and T were ordered under one lock. A token
+    may be dated ahead by as much as the leeway and be taken for good, so that much after T nothing is clear of it.
 
     Args:
         facts: What the store knows, once it has been asked.
@@ -49,11 +63,12 @@ def check_coverage(
     if coverage.session_revoked:
         raise Rejected(Reason.SESSION_REVOKED, "the session was revoked")
     ambiguous = False
+    clear_after = max(policy.issuer_clock_skew, policy.leeway)
     for watermark, reason, whose in (
         (coverage.user_watermark, Reason.USER_REVOKED, "user"),
         (coverage.tenant_watermark, Reason.TENANT_REVOKED, "tenant"),
     ):
-        if watermark is None or claims.begin_time > watermark + policy.issuer_clock_skew:
+        if watermark is None or claims.begin_time > watermark + clear_after:
             continue
         if claims.begin_time < watermark - policy.issuer_clock_skew:
             raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")

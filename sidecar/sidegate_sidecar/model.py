@@ -211,10 +211,15 @@ class SessionRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoreFacts:
-    """What the store knows of one subject. `record` is None if nobody registered the handle."""
+    """What the store knows of one subject. `record` is None if nobody registered the handle.
+
+    Attributes:
+        revision: The head of the log at the moment of reading.
+    """
 
     coverage: Coverage
     record: SessionRecord | None
+    revision: Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,7 +316,7 @@ class AuditEntry:
 
     Attributes:
         store_id: The store that it was read from.
-        user_id: SESSION: the user, where a revocation of the user or tenant ended it; else empty.
+        user_id: SESSION: the user, where the session was registered; else empty.
         key_id: KEY: the `kid`, where it was given.
         cause_sequence: SESSION: the watermark that ended it. 0: it was revoked by itself.
     """

@@ -20,7 +20,7 @@ from sidegate_sidecar.errors import (
     RevisionNotReached,
     SidegateError,
 )
-from sidegate_sidecar.judgement import check_coverage, check_key, check_record
+from sidegate_sidecar.judgement import check_coverage, check_freshness, check_key, check_record
 from sidegate_sidecar.model import (
     Clock,
     Coverage,
@@ -179,6 +179,7 @@ class Verifier:
                     yield partial(revocations.reach, demand.at_least_as_fresh, FRESHNESS_WAIT_SECONDS)
                 except RevisionNotReached:
                     facts = yield partial(sessions.look_up, subject)
+                    check_freshness(facts.revision, demand.at_least_as_fresh)
             if demand.check_database and facts is None:  # 5
                 facts = yield partial(sessions.look_up, subject)
             while True:  # 6: last, and again after every wait

@@ -1,13 +1,22 @@
 """What `check_database` learns."""
 
-from sidegate_sidecar.model import Coverage, SessionRecord, StoreFacts
+from sidegate_sidecar.model import Coverage, SessionRecord
 from sidegate_sidecar.store.protocol import SessionStore
 
 from tests.contract.fakes import DAY, HOUR, ISSUER, NOW, OPS, FakeClock, StoreFactory, revoke_user, session, subject
 
 
 async def test_nothing_is_known_of_a_stranger(store: SessionStore) -> None:
-    assert await store.look_up([subject("s1")]) == [StoreFacts(Coverage(), None)]
+    [facts] = await store.look_up([subject("s1")])
+
+    assert (facts.coverage, facts.record, facts.revision.sequence) == (Coverage(), None, 0)
+
+
+async def test_the_revision_is_the_head_that_the_answer_was_read_at(store: SessionStore) -> None:
+    await store.revoke_sessions(ISSUER, ["s1"], OPS)
+    outcome = await store.revoke_sessions(ISSUER, ["s2"], OPS)
+
+    assert [facts.revision for facts in await store.look_up([subject("s1"), subject("s3")])] == [outcome.revision] * 2
 
 
 async def test_no_subjects_get_no_answers(store: SessionStore) -> None:
@@ -75,7 +84,9 @@ async def test_without_a_handle_only_watermarks_count(store: SessionStore) -> No
     await store.revoke_sessions(ISSUER, ["s1"], OPS)
     await revoke_user(store, spare="s2", accept_unknown=True)
 
-    assert await store.look_up([subject("")]) == [StoreFacts(Coverage(user_watermark=NOW), None)]
+    [facts] = await store.look_up([subject("")])
+
+    assert (facts.coverage, facts.record) == (Coverage(user_watermark=NOW), None)
 
 
 async def test_many_subjects_are_answered_in_their_order_repeated_ones_too(store: SessionStore) -> None:

@@ -90,12 +90,13 @@ class Model:
             default=None,
         )
 
-    def facts(self, subject: Subject) -> StoreFacts:
+    def facts(self, subject: Subject, store_id: str) -> StoreFacts:
         revoke_time = self.revoked_at(subject.issuer, subject.session_handle)
         record = self.sessions.get((subject.issuer, subject.session_handle))
         return StoreFacts(
             Coverage(revoke_time is not None, self.watermark(subject)),
             record and replace(record, revoke_time=revoke_time),
+            Revision(store_id, len(self.log)),
         )
 
     def register(self, batch: list[Registration]) -> list[SessionRecord]:
@@ -254,7 +255,7 @@ class StoreBesideModel(RuleBasedStateMachine):
         if hasattr(self, "runner"):
             subjects = [Subject(*each) for each in itertools.product(ISSUERS, (*HANDLES, ""), USERS, TENANTS)]
             known = self.runner.run(next(self.stores).look_up(subjects))
-            assert known == [self.model.facts(subject) for subject in subjects]
+            assert known == [self.model.facts(subject, self.store_id) for subject in subjects]
 
     @invariant()
     def logs_agree(self) -> None:

@@ -74,7 +74,7 @@ class Revocation:
         kind: What it covers.
         issuer: Scopes everything below.
         session_handle: SESSION: the session.
-        user_id: USER: the user. SESSION: its user, where a revocation of the user or tenant ended it.
+        user_id: USER: the user. SESSION: its user, where it was registered.
         tenant_id: TENANT: the tenant. USER: the tenant it was limited to; empty for all.
         except_session_handle: USER: the session that was spared.
         key_id: KEY: the key's `kid`, where it was given.

@@ -52,7 +52,7 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def SignOut(self, request: v1.SignOutRequest, context: Context) -> v1.SignOutResponse:
         """As verification.proto says."""
-        raise NotSupported("this sidecar does not end sessions; use the RevocationService of an admin sidecar")
+        raise NotSupported("this release cannot sign out yet; an admin service can revoke the session")
 
     async def GetServingStatus(
         self, request: v1.GetServingStatusRequest, context: Context

@@ -60,8 +60,9 @@ class SessionStore(Protocol):
     async def look_up(self, subjects: Sequence[Subject]) -> list[StoreFacts]:
         """What `check_database` needs, for any number of subjects, in one query. In the order asked.
 
-        Sees every revocation acknowledged before the call began. The record is that of the handle, whoever's it is:
-        comparing user and tenant is the caller's. Watermarks are those of the subject's own user and tenant.
+        Sees every revocation acknowledged before the call began, and names the revision that it saw. The record is that
+        of the handle, whoever's it is: comparing user and tenant is the caller's. Watermarks are those of the subject's
+        own user and tenant.
         """
         ...
 

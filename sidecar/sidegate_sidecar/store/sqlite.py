@@ -47,8 +47,9 @@ class _Links:
         self.watcher = SqliteLink(path, writes=False, busy_timeout=0.9 * read_timeout)
 
     async def close(self, *, timeout: float) -> None:
-        links = (self.watcher, self.lister, self.reader, self.writer)
-        await asyncio.gather(*(link.close(timeout=timeout) for link in links))
+        await asyncio.gather(*(link.close(timeout=timeout) for link in (self.watcher, self.lister, self.reader)))
+        # Last, for the last connection to close is to move the log into the file, and only this one may write.
+        await self.writer.close(timeout=timeout)
 
 
 def wall_clock() -> Micros:

@@ -14,6 +14,7 @@ from sidegate_sidecar.model import (
     Coverage,
     LogEntry,
     LogPage,
+    Revision,
     RevocationKind,
     SessionRecord,
     StoreFacts,
@@ -57,6 +58,7 @@ async def look_up(connection: aiosqlite.Connection, subjects: Sequence[Subject])
                 tenant_watermark=row["tenant_watermark"],
             ),
             record=None if row["create_time"] is None else _record(row),
+            revision=Revision(row["store_id"], row["head_sequence"]),
         )
         for row in rows
     ]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from sidegate_sidecar.errors import StoreUnavailable
-from sidegate_sidecar.model import Coverage, StoreFacts, Subject
+from sidegate_sidecar.model import Coverage, Revision, StoreFacts, Subject
 from sidegate_sidecar.store.lookup import SharedLookup
 
 
@@ -15,7 +15,7 @@ def subject(handle: str) -> Subject:
 
 def facts(number: int) -> StoreFacts:
     """Facts that tell which query they came from."""
-    return StoreFacts(Coverage(user_watermark=number), None)
+    return StoreFacts(Coverage(user_watermark=number), None, Revision("store", number))
 
 
 class Query:

@@ -178,7 +178,14 @@ FRESH = replace(GOOD, at_least_as_fresh=Revision(STORE, 7))
 UNKNOWN_KEY = Demand(token(key_id="new"))
 ISSUED_AT: Micros = (NOW - 60) * SECOND  # the iat of each of them
 
-NOTHING = StoreFacts(Coverage(), None)
+HEAD = Revision(STORE, 7)
+
+
+def facts_of(coverage: Coverage, record: SessionRecord | None, revision: Revision = HEAD) -> StoreFacts:
+    return StoreFacts(coverage, record, revision)
+
+
+NOTHING = facts_of(Coverage(), None)
 
 
 def record(*, create_time: Micros = NOW_MICROS - 3600 * SECOND, **changes: object) -> SessionRecord:
@@ -187,7 +194,7 @@ def record(*, create_time: Micros = NOW_MICROS - 3600 * SECOND, **changes: objec
 
 
 def registered(create_time: Micros = NOW_MICROS - 3600 * SECOND) -> StoreFacts:
-    return StoreFacts(Coverage(), record(create_time=create_time))
+    return facts_of(Coverage(), record(create_time=create_time))
 
 
 def is_valid(verdict: Verdict) -> bool:

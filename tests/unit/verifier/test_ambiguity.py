@@ -22,7 +22,20 @@ from sidegate_sidecar.model import (
 )
 
 from tests.unit.tokens.minting import NOW, NOW_MICROS
-from tests.unit.verifier.fakes import HANDLE, NOTHING, POLICY, USER, Bench, is_valid, reason_of, record, token
+from tests.unit.verifier.fakes import (
+    HANDLE,
+    NOTHING,
+    USER,
+    Bench,
+    facts_of,
+    is_valid,
+    reason_of,
+    record,
+    token,
+)
+from tests.unit.verifier.fakes import POLICY as LENIENT_POLICY
+
+POLICY = replace(LENIENT_POLICY, leeway=0)
 
 SKEW = POLICY.issuer_clock_skew
 ISSUED = NOW - 60
@@ -34,7 +47,7 @@ by_user_and_by_tenant = pytest.mark.parametrize(("kind", "subject", "reason"), W
 
 
 def facts(create_time: Micros, *, user: str = USER, tenant: str = TENANT) -> StoreFacts:
-    return StoreFacts(Coverage(), record(create_time=create_time, user_id=user, tenant_id=tenant))
+    return facts_of(Coverage(), record(create_time=create_time, user_id=user, tenant_id=tenant))
 
 
 @by_user_and_by_tenant
@@ -48,7 +61,7 @@ def facts(create_time: Micros, *, user: str = USER, tenant: str = TENANT) -> Sto
 async def test_beyond_the_skew_the_token_speaks_for_itself(
     kind: RevocationKind, subject: str, reason: Reason, begun: Micros, revoked: bool
 ) -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     bench.revocations.revoke(kind, subject, at=T_OF_ZERO - begun)
 
     verdict = await bench.verify(DEMAND)
@@ -57,6 +70,26 @@ async def test_beyond_the_skew_the_token_speaks_for_itself(
     assert verdict.evidence.source is Source.LOCAL
     if isinstance(verdict.outcome, Rejection):
         assert verdict.outcome.next_action is NextAction.REAUTHENTICATE
+
+
+@by_user_and_by_tenant
+@pytest.mark.parametrize(
+    ("begun", "clear"),
+    [
+        pytest.param(30 * SECOND, False, id="dated ahead by the leeway: the register decides"),
+        pytest.param(30 * SECOND + 1, True, id="dated ahead by more: would not have been taken for good before T"),
+    ],
+)
+async def test_a_token_that_the_leeway_forgives_is_not_clear_of_a_watermark_by_its_date(
+    kind: RevocationKind, subject: str, reason: Reason, begun: Micros, clear: bool
+) -> None:
+    bench = Bench(replace(POLICY, leeway=30 * SECOND))
+    bench.revocations.revoke(kind, subject, at=T_OF_ZERO - begun)
+    verdict = bench.begin(DEMAND)
+    if not clear:
+        (await bench.lookup.queries.next()).answer(NOTHING)
+
+    assert is_valid(await verdict) if clear else reason_of(await verdict) is reason
 
 
 WITHIN_THE_SKEW = [
@@ -88,7 +121,7 @@ async def test_within_the_skew_the_register_decides(
     whose: dict[str, str],
     next_action: NextAction | None,
 ) -> None:
-    bench, watermark = Bench(), T_OF_ZERO - begun
+    bench, watermark = Bench(POLICY), T_OF_ZERO - begun
     bench.revocations.revoke(kind, subject, at=watermark)
     verdict = bench.begin(DEMAND)
     query = await bench.lookup.queries.next()
@@ -108,7 +141,7 @@ async def test_within_the_skew_the_register_decides(
 async def test_within_the_skew_a_silent_store_is_no_verdict(
     kind: RevocationKind, subject: str, reason: Reason, begun: Micros
 ) -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     bench.revocations.revoke(kind, subject, at=T_OF_ZERO - begun)
     verdict = bench.begin(DEMAND)
     (await bench.lookup.queries.next()).fail(StoreUnavailable("down"))
@@ -121,19 +154,17 @@ async def test_the_register_is_not_asked_for_existence_where_only_a_watermark_is
     bench = Bench(replace(POLICY, unknown_sessions_rejected=True))
     bench.revocations.revoke(RevocationKind.USER, USER, at=T_OF_ZERO)
     verdict = bench.begin(DEMAND)
-    expired = StoreFacts(
-        Coverage(), record(create_time=T_OF_ZERO + 1, tenant_id=TENANT, session_expire_time=NOW_MICROS)
-    )
+    expired = facts_of(Coverage(), record(create_time=T_OF_ZERO + 1, tenant_id=TENANT, session_expire_time=NOW_MICROS))
     (await bench.lookup.queries.next()).answer(expired)
 
     assert is_valid(await verdict)
 
 
 async def test_a_watermark_that_only_the_store_knows_is_judged_by_the_same_answer() -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     verdict = bench.begin(replace(DEMAND, check_database=True))
     watermark = T_OF_ZERO + 5
-    answer = StoreFacts(Coverage(user_watermark=watermark), record(create_time=watermark, tenant_id=TENANT))
+    answer = facts_of(Coverage(user_watermark=watermark), record(create_time=watermark, tenant_id=TENANT))
     (await bench.lookup.queries.next()).answer(answer)
 
     assert reason_of(await verdict) is Reason.USER_REVOKED
@@ -146,7 +177,7 @@ async def test_auth_time_is_compared_where_the_issuer_entry_names_it() -> None:
 
     assert reason_of(await bench.verify(Demand(token(auth_time=ISSUED - 60)))) is Reason.USER_REVOKED
     assert is_valid(await bench.verify(Demand(token(auth_time=ISSUED))))
-    assert is_valid(await Bench().verify(Demand(token(auth_time=ISSUED - 60))))
+    assert is_valid(await Bench(POLICY).verify(Demand(token(auth_time=ISSUED - 60))))
 
 
 async def test_an_ambiguous_auth_time_asks_for_a_login_for_a_refresh_would_change_nothing() -> None:
@@ -187,7 +218,7 @@ async def test_with_no_skew_only_the_very_instant_is_ambiguous() -> None:
     ],
 )
 async def test_a_session_is_good_only_if_every_watermark_excepts_it(spared: list[str | None], good: bool) -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     for position, spare in enumerate(spared):
         bench.revocations.revoke(RevocationKind.USER, USER, at=NOW_MICROS + position, spare=spare)
 
@@ -197,7 +228,7 @@ async def test_a_session_is_good_only_if_every_watermark_excepts_it(spared: list
 
 
 async def test_two_devices_that_log_each_other_out_are_both_out() -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     bench.revocations.revoke(RevocationKind.USER, USER, at=NOW_MICROS, spare="phone")
     bench.revocations.revoke(RevocationKind.USER, USER, at=NOW_MICROS + 1, spare="laptop")
 
@@ -209,7 +240,7 @@ async def test_two_devices_that_log_each_other_out_are_both_out() -> None:
     ("limit", "good"), [(TENANT, False), ("another", True), (None, False)], ids=["its tenant", "another tenant", "none"]
 )
 async def test_a_watermark_limited_to_a_tenant_leaves_the_others_alone(limit: str | None, good: bool) -> None:
-    bench = Bench()
+    bench = Bench(POLICY)
     bench.revocations.revoke(RevocationKind.USER, USER, tenant=limit)
 
     verdict = await bench.verify(DEMAND)

@@ -27,6 +27,7 @@ from tests.unit.verifier.fakes import (
     FakeKeys,
     FakeLookup,
     FakeRevocations,
+    facts_of,
     is_valid,
     reason_of,
     token,
@@ -45,7 +46,7 @@ async def test_answers_come_in_the_order_asked_whichever_has_to_wait() -> None:
     bench.revocations.revoke(subject="revoked")
     results = begin(bench, UNKNOWN_KEY, GOOD, CHECKED, EXPIRED, REVOKED)
     query, refetch = await bench.lookup.queries.next(), await bench.keys.refetches.next()
-    query.answer(StoreFacts(Coverage(session_revoked=True), None))
+    query.answer(facts_of(Coverage(session_revoked=True), None))
     refetch.answer(KEYS)
 
     unknown_key, good, checked, expired, revoked = await results

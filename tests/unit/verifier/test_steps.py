@@ -50,6 +50,7 @@ from tests.unit.verifier.fakes import (
     Bench,
     FakeClock,
     FakeKeys,
+    facts_of,
     is_valid,
     reason_of,
     record,
@@ -255,7 +256,7 @@ async def test_a_revision_that_is_not_reached_sends_the_question_to_the_store() 
     verdict = bench.begin(FRESH)
     (await bench.revocations.waits.next()).fail(RevisionNotReached("not in time"))
     query = await bench.lookup.queries.next()
-    query.answer(StoreFacts(Coverage(session_revoked=True), None))
+    query.answer(facts_of(Coverage(session_revoked=True), None))
 
     assert query.question == Subject(ISSUER, HANDLE, USER, "")
     assert reason_of(await verdict) is Reason.SESSION_REVOKED
@@ -266,8 +267,8 @@ async def test_a_revision_that_is_not_reached_sends_the_question_to_the_store() 
     "facts",
     [
         pytest.param(NOTHING, id="nobody registered it"),
-        pytest.param(StoreFacts(Coverage(), record(session_expire_time=NOW_MICROS)), id="it has expired"),
-        pytest.param(StoreFacts(Coverage(), record(user_id="another")), id="it is another user's"),
+        pytest.param(facts_of(Coverage(), record(session_expire_time=NOW_MICROS)), id="it has expired"),
+        pytest.param(facts_of(Coverage(), record(user_id="another")), id="it is another user's"),
     ],
 )
 async def test_freshness_asks_the_store_for_revocations_and_never_for_existence(facts: StoreFacts) -> None:
@@ -286,6 +287,25 @@ async def test_a_revision_that_neither_index_nor_store_can_vouch_for_is_no_verdi
     (await bench.lookup.queries.next()).fail(StoreUnavailable("down"))
 
     with pytest.raises(StoreUnavailable):
+        await verdict
+
+
+@pytest.mark.parametrize(
+    ("seen", "refusal"),
+    [
+        pytest.param(Revision(STORE, 6), RevisionNotReached, id="the store is behind"),
+        pytest.param(Revision("another", 8), ForeignRevision, id="the store is another"),
+    ],
+)
+async def test_a_store_that_has_not_come_to_the_revision_cannot_vouch_for_it(
+    seen: Revision, refusal: type[Exception]
+) -> None:
+    bench = Bench()
+    verdict = bench.begin(FRESH)
+    (await bench.revocations.waits.next()).fail(RevisionNotReached("not in time"))
+    (await bench.lookup.queries.next()).answer(facts_of(Coverage(), None, seen))
+
+    with pytest.raises(refusal):
         await verdict
 
 
@@ -319,34 +339,34 @@ async def test_one_look_up_serves_both_freshness_and_the_database_check() -> Non
         pytest.param(NOTHING, False, None, id="not registered, unknown sessions accepted: good"),
         pytest.param(NOTHING, True, Reason.SESSION_NOT_FOUND, id="not registered, unknown sessions rejected"),
         pytest.param(
-            StoreFacts(Coverage(session_revoked=True), record()), False, Reason.SESSION_REVOKED, id="handle revoked"
+            facts_of(Coverage(session_revoked=True), record()), False, Reason.SESSION_REVOKED, id="handle revoked"
         ),
         pytest.param(
-            StoreFacts(Coverage(session_revoked=True), None), False, Reason.SESSION_REVOKED, id="unknown handle revoked"
+            facts_of(Coverage(session_revoked=True), None), False, Reason.SESSION_REVOKED, id="unknown handle revoked"
         ),
         pytest.param(
-            StoreFacts(Coverage(user_watermark=NOW_MICROS), None), False, Reason.USER_REVOKED, id="user watermark"
+            facts_of(Coverage(user_watermark=NOW_MICROS), None), False, Reason.USER_REVOKED, id="user watermark"
         ),
         pytest.param(
-            StoreFacts(Coverage(tenant_watermark=NOW_MICROS), None), False, Reason.TENANT_REVOKED, id="tenant watermark"
+            facts_of(Coverage(tenant_watermark=NOW_MICROS), None), False, Reason.TENANT_REVOKED, id="tenant watermark"
         ),
         pytest.param(
-            StoreFacts(Coverage(), record(session_expire_time=NOW_MICROS)),
+            facts_of(Coverage(), record(session_expire_time=NOW_MICROS)),
             False,
             Reason.SESSION_EXPIRED,
             id="at its end",
         ),
         pytest.param(
-            StoreFacts(Coverage(), record(session_expire_time=NOW_MICROS + 1)),
+            facts_of(Coverage(), record(session_expire_time=NOW_MICROS + 1)),
             False,
             None,
             id="1 µs before its end: good",
         ),
         pytest.param(
-            StoreFacts(Coverage(), record(user_id="another")), False, Reason.SESSION_NOT_FOUND, id="another user's"
+            facts_of(Coverage(), record(user_id="another")), False, Reason.SESSION_NOT_FOUND, id="another user's"
         ),
         pytest.param(
-            StoreFacts(Coverage(), record(tenant_id="another")), False, Reason.WRONG_TENANT, id="another tenant's"
+            facts_of(Coverage(), record(tenant_id="another")), False, Reason.WRONG_TENANT, id="another tenant's"
         ),
     ],
 )

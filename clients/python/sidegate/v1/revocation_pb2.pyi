@@ -390,7 +390,7 @@ class ListRevocationsRequest(google.protobuf.message.Message):
     session_handle: builtins.str
     """Only the revocation of this session."""
     user_id: builtins.str
-    """Only revocations of this user, and of sessions ended by one."""
+    """Only revocations of this user, and of sessions registered as this user's."""
     tenant_id: builtins.str
     """Only revocations of this tenant, or of a user within it."""
     actor: builtins.str
@@ -465,7 +465,7 @@ class Revocation(google.protobuf.message.Message):
     session_handle: builtins.str
     """SESSION: the session."""
     user_id: builtins.str
-    """USER: the user. SESSION: its user, where a revocation of the user or tenant ended it."""
+    """USER: the user. SESSION: its user, where it was registered."""
     tenant_id: builtins.str
     """TENANT: the tenant. USER: the tenant it was limited to; empty for all."""
     except_session_handle: builtins.str

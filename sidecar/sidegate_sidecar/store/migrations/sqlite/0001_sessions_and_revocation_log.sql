@@ -46,7 +46,7 @@ CREATE TABLE revocation_log (
     actor TEXT NOT NULL,
     reason TEXT NOT NULL,
     request_id TEXT,
-    -- u: the subject again. s: the user, where a watermark ended the session. So that one index serves the audit trail.
+    -- u: the subject again. s: the user, where the session was registered. So that one index serves the audit trail.
     user_id TEXT,
     -- k: the kid, where it was given.
     key_id TEXT,

@@ -11,6 +11,8 @@ WITH subject AS MATERIALIZED (
 )
 
 SELECT
+    store.store_id,
+    store.head_sequence,
     subject.issuer,
     subject.session_handle,
     session.user_id,
@@ -41,6 +43,7 @@ SELECT
         LIMIT 1
     ) AS tenant_watermark
 FROM subject
+CROSS JOIN store
 LEFT JOIN sessions AS session
     ON
         session.issuer = subject.issuer

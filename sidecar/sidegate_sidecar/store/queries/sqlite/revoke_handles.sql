@@ -1,6 +1,6 @@
 -- Log the handles of a JSON array that are not revoked yet, once each, in the order of their first mention.
 INSERT INTO revocation_log (
-    sequence, entry_id, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id
+    sequence, entry_id, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id, user_id
 )
 SELECT
     :head + row_number() OVER (ORDER BY wanted.position),
@@ -12,7 +12,8 @@ SELECT
     coalesce(session.session_expire_time, :now + :max_session_lifetime) + :token_afterlife,
     :actor,
     :reason,
-    :request_id
+    :request_id,
+    session.user_id
 FROM (
     SELECT
         value AS session_handle,
