@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 
 PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+ARGS ?=
 FUZZ_SECONDS ?= 60
 
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes -r
@@ -23,8 +24,8 @@ INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.sidecar ## Start a sidecar to try things out, with a store and a signing key of its own
-	@$(BIN)/sidegate dev
+run: $(VENV)/.sidecar ## Start a sidecar to try things out. Options: make run ARGS="--listen 127.0.0.1:0"
+	@$(BIN)/sidegate dev $(ARGS)
 
 test: lint types proto-check ## Run all that CI runs: checks, then every test
 	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)

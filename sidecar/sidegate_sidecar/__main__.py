@@ -1,5 +1,6 @@
 """The console script `sidegate`: the command line where the extra is installed, the way to get it where it is not."""
 
+import os
 import sys
 
 EX_USAGE = 64  # sysexits.h
@@ -8,6 +9,9 @@ OURS = ("sidegate", "sidegate_sidecar")
 
 def main() -> int:
     """Run the command line. The exit status."""
+    # grpc's core writes lines of its own ("E1123 … Failed to bind") beside the one with which a command ends. It reads
+    # this when it is first imported; whoever sets it otherwise has asked for them.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from sidegate_sidecar.cli.main import run
     except ModuleNotFoundError as missing:

@@ -25,7 +25,7 @@ from sidegate_sidecar.revocations.follower import LogFollower
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.verification import VerificationService
-from sidegate_sidecar.settings import Settings
+from sidegate_sidecar.settings import Settings, StoreSettings
 from sidegate_sidecar.store.lookup import SharedLookup
 from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
@@ -173,14 +173,17 @@ async def run_until_signalled(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     sidecar = Sidecar(settings)
-    await started(*await sidecar.start())
-    await signalled.wait()
-    _log.info("draining")
-    await sidecar.stop()
+    listening = await sidecar.start()
+    try:
+        await started(*listening)
+        await signalled.wait()
+        _log.info("draining")
+    finally:
+        await sidecar.stop()
     _log.info("stopped")
 
 
-async def migrate_store(settings: Settings) -> tuple[list[str], StoreLimits]:
+async def migrate_store(settings: StoreSettings) -> tuple[list[str], StoreLimits]:
     """Bring the store up to date and its limits up to the settings'. The migrations applied; the limits in force.
 
     Raises:
@@ -228,7 +231,7 @@ async def _stop_all(endpoints: Sequence[Endpoint], grace: float) -> None:
     await asyncio.gather(*(endpoint.stop(grace) for endpoint in endpoints))
 
 
-def store_limits(settings: Settings) -> StoreLimits:
+def store_limits(settings: StoreSettings) -> StoreLimits:
     """What the settings want retention to rest on."""
     return StoreLimits(settings.max_token_lifetime, settings.leeway, settings.max_session_lifetime)
 
@@ -240,7 +243,7 @@ async def _serve_when_ready(
     while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):  # noqa: ASYNC110 - two rooms
         await asyncio.sleep(READINESS_SECONDS)
     for endpoint in endpoints:
-        await endpoint.set_serving(True)
+        endpoint.set_serving(True)
     _log.info("serving")
 
 

@@ -7,7 +7,10 @@ from sidegate_sidecar.model import SECOND, Micros
 
 MAX_DURATION = 100 * 365 * 86_400 * SECOND  # added to an instant it stays within 64 bits, and within the year 9999
 
-_UNITS = {"": SECOND, "ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": 86_400 * SECOND}
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+
+_UNITS = {"": SECOND, "ms": SECOND // 1000, "s": SECOND, "m": 60 * SECOND, "h": HOUR, "d": DAY}
 _SPAN = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?)\s*(ms|s|m|h|d|)", re.ASCII)
 
 
@@ -25,3 +28,15 @@ def parse_duration(text: str | float) -> Micros:
     if span > MAX_DURATION:
         raise ValueError("longer than 100 years")
     return span
+
+
+def format_duration(span: Micros) -> str:
+    """A span as people write it, in the largest unit that divides it; `parse_duration` reads it back.
+
+    Args:
+        span: In microseconds, not negative. A single day is 24h.
+    """
+    for unit in ("d", "h", "m", "s", "ms"):
+        if span >= (2 * DAY if unit == "d" else _UNITS[unit]) and span % _UNITS[unit] == 0:
+            return f"{span // _UNITS[unit]}{unit}"
+    return f"{Decimal(span) / SECOND:f}s"

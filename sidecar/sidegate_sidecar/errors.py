@@ -133,3 +133,7 @@ class NotSupported(RequestRefused):
 
 class StartupError(SidegateError):
     """The sidecar cannot start as it is configured. The message tells an operator what to change."""
+
+
+class ListenerUnavailable(StartupError):
+    """It cannot listen where it should."""

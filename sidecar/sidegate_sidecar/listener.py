@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+MAX_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:
@@ -23,8 +25,10 @@ class Listener:
                 raise ValueError(f"{text!r}: a Unix socket is written unix:///absolute/path")
             return cls(path=Path(path))
         host, _, port = text.rpartition(":")
-        if not (host and port.isascii() and port.isdecimal() and int(port) <= 65_535):
+        if not (host and port.isascii() and port.isdecimal()):
             raise ValueError(f"{text!r}: write unix:///path or host:port")
+        if len(port) > len(str(MAX_PORT)) or int(port) > MAX_PORT:  # int() has words of its own for 5,000 digits
+            raise ValueError(f"{text!r}: a port is at most {MAX_PORT}")
         return cls(host=host.strip("[]"), port=int(port))
 
     @property
@@ -36,6 +40,10 @@ class Listener:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:  # a name: who knows where it leads
             return False
+
+    def clashes_with(self, other: Self) -> bool:
+        """Whether both cannot be had at once, as far as their spelling tells. Port 0 is a new port each time."""
+        return self == other and (self.path is not None or self.port != 0)
 
     def __str__(self) -> str:
         if self.path is not None:

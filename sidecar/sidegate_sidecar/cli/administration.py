@@ -91,7 +91,7 @@ def register_session(
     as_json: Json = False,
 ) -> None:
     """Record a session. Registering it again moves its end."""
-    ends = datetime.now(UTC) + timedelta(microseconds=duration_option(expires_in))
+    ends = datetime.now(UTC) + timedelta(microseconds=duration_option("--expires-in", expires_in))
     with explained_failures(), RevocationClient(target, timeout=timeout) as client:
         session = client.register_session(handle, user, session_expire_time=ends, tenant_id=tenant, issuer=issuer)
     _print_sessions([session], as_json)

@@ -24,7 +24,10 @@ def run(config: Config = None) -> None:
 
 
 def migrate(config: Config = None) -> None:
-    """Bring the store's schema up to date, and raise its limits to the settings' where those are higher."""
+    """Bring the store's schema up to date, and raise its limits to the settings' where those are higher.
+
+    It needs SIDEGATE_STORE_URL, and of the other settings only the limits.
+    """
     from sidegate_sidecar.cli import serving
 
     serving.migrate(config)
@@ -49,9 +52,11 @@ def dev(
 
 def mint(
     user: Annotated[str, typer.Option("--user", help="Whose token.")] = DEVELOPMENT_USER,
-    session: Annotated[str | None, typer.Option("--session", help="The session handle. [default: a new one]")] = None,
+    session: Annotated[
+        str | None, typer.Option("--session", help="The session handle.", show_default="a new one")
+    ] = None,
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant, if any.")] = "",
-    lifetime: Annotated[str, typer.Option("--lifetime", help="How long it is good: 90s, 12h.")] = "12h",
+    lifetime: Annotated[str, typer.Option("--lifetime", help="How long it is good: 90s, 12h; at least 1s.")] = "12h",
     state_dir: StateDirectory = STATE_DIRECTORY,
 ) -> None:
     """Print an access token signed with the development key. For a `sidegate dev` that uses the same directory."""

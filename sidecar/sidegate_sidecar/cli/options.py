@@ -12,7 +12,8 @@ Target: TypeAlias = Annotated[
     typer.Option(
         "--target",
         envvar="SIDEGATE_TARGET",
-        help="Where the sidecar listens: unix:///path or host:port. [default: unix:///run/sidegate/sidegate.sock]",
+        help="Where the sidecar listens: unix:///path or host:port.",
+        show_default="unix:///run/sidegate/sidegate.sock",
     ),
 ]
 AdminTarget: TypeAlias = Annotated[
@@ -20,7 +21,8 @@ AdminTarget: TypeAlias = Annotated[
     typer.Option(
         "--target",
         envvar="SIDEGATE_ADMIN_TARGET",
-        help="Where the admin services listen: unix:///path or host:port. [default: unix:///run/sidegate/admin.sock]",
+        help="Where the admin services listen: unix:///path or host:port.",
+        show_default="unix:///run/sidegate/admin.sock",
     ),
 ]
 Timeout: TypeAlias = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.", min=0.001)]

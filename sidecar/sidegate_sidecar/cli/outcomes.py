@@ -50,12 +50,12 @@ def to_json(value: object) -> str:
     return json.dumps(value, default=_plain, indent=2)
 
 
-def duration_option(text: str) -> Micros:
-    """A span of time given on the command line."""
+def duration_option(option: str, text: str) -> Micros:
+    """A span of time given on the command line by that option."""
     try:
         return parse_duration(text)
     except ValueError as fault:
-        fail(Exit.USAGE, str(fault))
+        fail(Exit.USAGE, f"{option}: {fault}")
 
 
 def _plain(value: object) -> object:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
@@ -10,18 +11,25 @@ import typer
 
 from sidegate_sidecar.app import migrate_store, run_until_signalled
 from sidegate_sidecar.cli.outcomes import Exit, fail
-from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.durations import format_duration
+from sidegate_sidecar.errors import ListenerUnavailable, StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.logs import configure_logging
-from sidegate_sidecar.model import SECOND
-from sidegate_sidecar.settings import Settings, SettingsInvalid, load_settings, misspelt_variables
+from sidegate_sidecar.settings import (
+    Settings,
+    SettingsInvalid,
+    load_settings,
+    load_store_settings,
+    misspelt_variables,
+)
 
 _log = structlog.get_logger(__name__)
 
 
 def run(config: Path | None) -> None:
     """Run the sidecar until SIGTERM or SIGINT."""
-    settings = _settings_or_exit(config)
+    with _told_mistakes():
+        settings = load_settings(os.environ, config)
     configure_logging(settings.log_level, settings.log_format)
     for name, meant in misspelt_variables(os.environ).items():
         _log.warning("unknown_variable", name=name, did_you_mean=meant)
@@ -30,35 +38,53 @@ def run(config: Path | None) -> None:
 
 def migrate(config: Path | None) -> None:
     """Bring the store's schema up to date, and raise its limits to the settings' where those are higher."""
-    settings = _settings_or_exit(config)
+    with _told_mistakes():
+        settings = load_store_settings(os.environ, config)
     try:
         applied, limits = asyncio.run(migrate_store(settings))
     except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
     typer.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
     typer.echo(
-        f"limits: tokens live at most {limits.max_token_lifetime // SECOND}s, sessions"
-        f" {limits.max_session_lifetime // SECOND}s, leeway is at most {limits.leeway // SECOND}s"
+        f"limits: tokens live at most {format_duration(limits.max_token_lifetime)}, sessions"
+        f" {format_duration(limits.max_session_lifetime)}, leeway is at most {format_duration(limits.leeway)}"
     )
 
 
 def serve_or_exit(
-    settings: Settings, started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]]
+    settings: Settings,
+    started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]],
+    *,
+    listener_advice: str = "",
 ) -> None:
-    """Serve until signalled; exit with one line where the sidecar cannot start."""
+    """Serve until signalled; exit with one line where the sidecar cannot start.
+
+    Args:
+        settings: What it is told.
+        started: Called once it listens, with where the data plane and the admin plane do.
+        listener_advice: What to add where it cannot listen.
+    """
     try:
         asyncio.run(run_until_signalled(settings, started))
+    except ListenerUnavailable as failure:
+        fail(Exit.UNAVAILABLE, f"{failure}{listener_advice}")
     except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
 
-def _settings_or_exit(config: Path | None) -> Settings:
+@contextmanager
+def _told_mistakes() -> Generator[None]:
+    """Exit with every mistake in the settings; under them the variables that nothing reads, which may be the cause."""
     try:
-        return load_settings(os.environ, config)
+        yield
     except SettingsInvalid as invalid:
         count = len(invalid.mistakes)
         heading = f"{count} mistake{'s' if count > 1 else ''} in the settings:"
-        fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes]))
+        unread = [
+            f"{name} is set, and nothing reads it; did you mean {meant}?"
+            for name, meant in misspelt_variables(os.environ).items()
+        ]
+        fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes, *unread]))
 
 
 async def _log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:

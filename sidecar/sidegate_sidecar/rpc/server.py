@@ -1,19 +1,21 @@
 """A gRPC server on its listeners: options that hold under attack, sockets with the right mode, a clean end."""
 
+import asyncio
 import fcntl
 import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
+from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.rpc.boundary import Boundary
+from sidegate_sidecar.rpc.health import Health
 
 DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
 ADMIN_SOCKET_MODE = 0o600  # the owner alone: whoever can open it can revoke
@@ -52,59 +54,57 @@ class Endpoint:
         self._listeners = listeners
         self._socket_mode = socket_mode
         self._locks: list[int] = []
-        self._names = [service.name for service in services]
-        self._health = HealthServicer()
+        names = [service.name for service in services]
+        self._health = Health(names)
         self._server = grpc.aio.server(interceptors=[Boundary()], options=_OPTIONS)
         for service in services:
             service.add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if reflection_enabled:
             reflection.enable_server_reflection(
-                [*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._server
+                [*names, "grpc.health.v1.Health", reflection.SERVICE_NAME], self._server
             )
 
     async def start(self) -> list[Listener]:
         """Bind and serve; NOT_SERVING by health. Where it listens, with the ports that the system chose.
 
         Raises:
-            StartupError: A listener cannot be had.
+            ListenerUnavailable: A listener cannot be had.
         """
-        await self.set_serving(False)
         try:
-            bound = [self._bind(listener) for listener in self._listeners]
+            bound = [await self._bind(listener) for listener in self._listeners]
         except BaseException:
             self._unlock()
             raise
         await self._server.start()
         return bound
 
-    async def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool) -> None:
         """Tell health checkers and those who watch health."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *self._names):
-            await self._health.set(name, status)
+        self._health.set_serving(serving)
 
     async def stop(self, grace: float) -> None:
         """Health first, so that no new caller comes; then let calls in flight finish, for `grace` seconds at most."""
-        await self._health.enter_graceful_shutdown()
+        self._health.end()
         await self._server.stop(grace)
         self._unlock()
 
-    def _bind(self, listener: Listener) -> Listener:
+    async def _bind(self, listener: Listener) -> Listener:
         if listener.path is None:
+            await _check_name(listener)
             try:
                 port = self._server.add_insecure_port(str(listener))
             except RuntimeError:
                 port = 0
             if port == 0:
-                raise StartupError(f"cannot listen on {listener}: the address is in use or not this host's")
+                raise ListenerUnavailable(f"cannot listen on {listener}: the address is in use or not this host's")
             return Listener(host=listener.host, port=port)
         self._locks.append(_claim(listener.path))
         before = os.umask(0o777 & ~self._socket_mode)  # grpc creates the socket with the mode that the umask leaves
         try:
             self._server.add_insecure_port(f"unix:{listener.path}")
         except RuntimeError:
-            raise StartupError(f"cannot listen on {listener}: the path is too long or not writable") from None
+            raise ListenerUnavailable(f"cannot listen on {listener}: the path is too long or not writable") from None
         finally:
             os.umask(before)
         return listener
@@ -112,6 +112,14 @@ class Endpoint:
     def _unlock(self) -> None:
         while self._locks:
             os.close(self._locks.pop())
+
+
+async def _check_name(listener: Listener) -> None:
+    """Tell a name that leads nowhere from an address that is taken: grpc says the same of both."""
+    try:
+        await asyncio.get_running_loop().getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # UnicodeError: no name at all, e.g. with a label of 64 characters
+        raise ListenerUnavailable(f"cannot listen on {listener}: the name {listener.host} does not resolve") from None
 
 
 def _claim(path: Path) -> int:
@@ -126,10 +134,10 @@ def _claim(path: Path) -> int:
             path.parent.chmod(SOCKET_DIRECTORY_MODE)
         lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as fault:
-        raise StartupError(f"cannot listen on unix://{path}: {fault.filename}: {fault.strerror}") from None
+        raise ListenerUnavailable(f"cannot listen on unix://{path}: {fault.filename}: {fault.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise StartupError(f"cannot listen on unix://{path}: another process listens there") from None
+        raise ListenerUnavailable(f"cannot listen on unix://{path}: another process listens there") from None
     return lock

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from sidegate_sidecar.durations import MAX_DURATION, parse_duration
+from sidegate_sidecar.durations import MAX_DURATION, format_duration, parse_duration
 from sidegate_sidecar.model import SECOND, Micros
 
 
@@ -72,3 +72,16 @@ def test_whatever_is_written_is_a_span_or_refused(written: str | float) -> None:
 @given(st.integers(0, MAX_DURATION // SECOND))
 def test_whole_seconds_are_exact(seconds: int) -> None:
     assert parse_duration(seconds) == parse_duration(f"{seconds}s") == seconds * SECOND
+
+
+@pytest.mark.parametrize(
+    "written", ["0s", "250ms", "90s", "15m", "90m", "24h", "36h", "2d", "30d", "36500d", "1500ms", "0.000001s"]
+)
+def test_a_span_is_shown_as_people_write_it(written: str) -> None:
+    assert format_duration(parse_duration(written)) == written
+
+
+@given(st.integers(0, MAX_DURATION))
+@example(MAX_DURATION - 1)
+def test_a_span_is_read_as_it_is_shown(span: Micros) -> None:
+    assert parse_duration(format_duration(span)) == span

@@ -25,13 +25,33 @@ def test_an_address_is_read(written: str, listener: Listener) -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        *("", "8080", ":8080", "localhost", "localhost:", "localhost:http", "localhost:-1", "localhost:65536"),
+        *("", "8080", ":8080", "localhost", "localhost:", "localhost:http", "localhost:-1"),
         *("localhost:٣", "unix:", "unix:run/s.sock", "unix://run/s.sock", "unix-abstract:"),
     ],
 )
 def test_what_is_no_address_is_refused_with_what_to_write(written: str) -> None:
     with pytest.raises(ValueError, match=r"unix:///"):
         Listener.parse(written)
+
+
+@pytest.mark.parametrize("port", ["65536", "70000", "9" * 5000], ids=["one too many", "70000", "5,000 digits"])
+def test_a_port_that_does_not_exist_is_refused_as_that(port: str) -> None:
+    with pytest.raises(ValueError, match=r"a port is at most 65535$"):
+        Listener.parse(f"localhost:{port}")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "clash"),
+    [
+        ("unix:///run/s", "unix:/run/s", True),
+        ("unix:///run/s", "unix:///run/t", False),
+        ("127.0.0.1:1", "127.0.0.1:1", True),
+        ("127.0.0.1:1", "127.0.0.1:2", False),
+        ("127.0.0.1:0", "127.0.0.1:0", False),
+    ],
+)
+def test_no_two_listen_in_one_place(one: str, other: str, clash: bool) -> None:
+    assert Listener.parse(one).clashes_with(Listener.parse(other)) is clash
 
 
 paths = st.text(st.characters(exclude_characters="\0/", codec="utf-8"), min_size=1).filter(lambda name: name != ".")

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import ALGORITHMS, SECOND
-from sidegate_sidecar.settings import IssuerEntry, Settings, SettingsInvalid, load_settings, misspelt_variables
+from sidegate_sidecar.settings import (
+    IssuerEntry,
+    Settings,
+    SettingsInvalid,
+    load_settings,
+    load_store_settings,
+    misspelt_variables,
+)
 
 ISSUER = "https://issuer.example"
 ONE = {"SIDEGATE_ISSUER": ISSUER}
@@ -179,6 +186,38 @@ def test_a_leeway_of_60_s_is_the_most() -> None:
     assert mistakes(ONE | variables(leeway="60.001s")) == ["SIDEGATE_LEEWAY: must not be more than 60s"]
 
 
+def test_an_empty_variable_counts_as_absent() -> None:
+    every = {*Settings.model_fields, *IssuerEntry.model_fields} - {"issuer", "session_claim"}
+
+    assert load_settings(ONE | variables(**dict.fromkeys(every, ""), config="")) == load_settings(ONE)
+    assert mistakes(variables(issuer="")) == mistakes({})
+
+
+def test_an_empty_session_claim_waives_the_handle() -> None:
+    assert only_entry(load_settings(ONE | variables(session_claim=""))).session_claim == ""
+    assert only_entry(load_settings(ONE)).session_claim == "sid"
+
+
+def test_an_empty_variable_leaves_what_the_file_says(tmp_path: Path) -> None:
+    path = toml(tmp_path, f'issuer = "{ISSUER}"\nleeway = 5\n')
+
+    assert load_settings(variables(leeway=""), path).leeway == 5 * SECOND
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///var/lib/s.db", "sqlite:////var/lib/s.db"], ids=["three slashes", "four slashes"]
+)
+def test_the_stores_file_is_named_from_the_root(url: str) -> None:
+    assert str(load_settings(ONE | variables(store_url=url)).sqlite_path) == "/var/lib/s.db"
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "sqlite://s.db", "sqlite:///", "sqlite:////", "/var/lib/s.db"])
+def test_what_is_no_store_is_refused_with_what_to_write(url: str) -> None:
+    assert mistakes(ONE | variables(store_url=url)) == [
+        "SIDEGATE_STORE_URL: must be sqlite:///path, or empty for a stateless sidecar"
+    ]
+
+
 # Mistakes.
 
 
@@ -205,8 +244,8 @@ def test_a_mistake_names_where_it_was_made(tmp_path: Path) -> None:
 
     units = "write seconds as a plain number, or with a unit: 250ms, 90s, 15m, 24h, 30d"
     assert sorted(mistakes(variables(log_level="louder"), path)) == [
-        "SIDEGATE_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'",
-        f"issuers[0].pem_file: Input is not a valid path for <class 'pathlib.Path'> (in {path})",
+        "SIDEGATE_LOG_LEVEL: must be 'debug', 'info', 'warning' or 'error'",
+        f"issuers[0].pem_file: must be a path (in {path})",
         f"leeway: not a duration; {units} (in {path})",
     ]
 
@@ -215,9 +254,9 @@ def test_a_mistake_names_where_it_was_made(tmp_path: Path) -> None:
     ("in_file", "in_variables", "named"),
     [
         pytest.param('issuer = "i"\nuser_claim = ""\n', {}, "user_claim: ", id="all in the file"),
-        pytest.param('issuer = "i"\n', {"user_claim": ""}, "SIDEGATE_USER_CLAIM: ", id="issuer in the file"),
+        pytest.param('issuer = "i"\n', {"algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="issuer in the file"),
         pytest.param('user_claim = ""\n', {"issuer": "i"}, "user_claim: ", id="issuer in a variable"),
-        pytest.param("", {"issuer": "i", "user_claim": ""}, "SIDEGATE_USER_CLAIM: ", id="all in variables"),
+        pytest.param("", {"issuer": "i", "algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="all in variables"),
     ],
 )
 def test_a_mistake_of_the_single_issuer_is_named_by_its_own_setting(
@@ -228,9 +267,138 @@ def test_a_mistake_of_the_single_issuer_is_named_by_its_own_setting(
     assert told.startswith(named)
 
 
+UNITS = "not a duration; write seconds as a plain number, or with a unit: 250ms, 90s, 15m, 24h, 30d"
+ENTRY_LIST = "must be a list of entries; in TOML write [[issuers]]"
+LISTENERS = "write unix:///path or host:port, or a list of them"
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("reflection = 'perhaps'", "reflection: must be true or false"),
+        ("reflection = [true]", "reflection: must be true or false"),
+        ("reflection = 2", "reflection: must be true or false"),
+        ("remembered_tokens = 'many'", "remembered_tokens: must be a whole number"),
+        ("remembered_tokens = 1.5", "remembered_tokens: must be a whole number"),
+        ("remembered_tokens = inf", "remembered_tokens: must be a whole number"),
+        ("remembered_tokens = true", "remembered_tokens: must be a whole number"),
+        ("remembered_tokens = []", "remembered_tokens: must be a whole number"),
+        ("remembered_tokens = -1", "remembered_tokens: must be at least 0"),
+        ("leeway = true", f"leeway: {UNITS}"),
+        ("leeway = ['5s']", f"leeway: {UNITS}"),
+        ("leeway = nan", f"leeway: {UNITS}"),
+        ("leeway = ''", f"leeway: {UNITS}"),
+        ("key_cache_dir = 3", "key_cache_dir: must be a path"),
+        ("key_cache_dir = ['/a']", "key_cache_dir: must be a path"),
+        ("key_cache_dir = ''", "key_cache_dir: must not be empty"),
+        ("log_level = 3", "log_level: must be 'debug', 'info', 'warning' or 'error'"),
+        ("log_level = ['info']", "log_level: must be 'debug', 'info', 'warning' or 'error'"),
+        ("store_url = 3", "store_url: must be text"),
+        ("store_url = ['sqlite:///s']", "store_url: must be text"),
+        ("listen = 3", f"listen: {LISTENERS}"),
+        ("listen = [3]", "listen: write unix:///path or host:port"),
+        ("listen = [{path = '/s'}]", "listen: write unix:///path or host:port"),
+        ("listen = {path = '/s'}", f"listen: {LISTENERS}"),
+        ("listen = []", "listen: must not be empty"),
+        ("listen = '127.0.0.1:70000'", "listen: '127.0.0.1:70000': a port is at most 65535"),
+        ("issuers = {issuer = 'i'}", f"issuers: {ENTRY_LIST}"),
+        ("issuers = 3", f"issuers: {ENTRY_LIST}"),
+        ("issuers = '3'", f"issuers: {ENTRY_LIST}"),
+        ("issuers = []", "issuers: must not be empty"),
+        ("issuers = ['i']", "issuers[0]: must be an entry: a JSON object, in TOML [[issuers]]"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_what_it_must_be(tmp_path: Path, written: str, told: str) -> None:
+    path = toml(tmp_path, f"{written}\n" + ("" if "issuers" in written else f'issuer = "{ISSUER}"\n'))
+
+    assert mistakes({}, path) == [f"{told} (in {path})"]
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"issuer": 3}, ".issuer: must be text"),
+        ({"user_claim": ["sub"]}, ".user_claim: must be text"),
+        ({"tenant_claim": ""}, ".tenant_claim: must not be empty"),
+        ({"discovery": "perhaps"}, ".discovery: must be true or false"),
+        ({"jwks_file": 3}, ".jwks_file: must be a path"),
+        ({"jwks_file": ""}, ".jwks_file: must not be empty"),
+        ({"jwks_url": ""}, ".jwks_url: must not be empty"),
+        ({"jwks_url": {}}, ".jwks_url: must be text"),
+        ({"audiences": 3}, ".audiences: must be a list"),
+        ({"audiences": {"a": 1}}, ".audiences: must be a list"),
+        ({"audiences": [3]}, ".audiences[0]: must be text"),
+        ({"preset": "none"}, ".preset: must be 'oidc' or 'supertokens'"),
+        ({"preset": ["oidc"]}, ".preset: must be 'oidc' or 'supertokens'"),
+        ({"request_headers": []}, ".request_headers: must be a JSON object, in TOML a table"),
+        ({"request_headers": {"A": 3}}, ".request_headers.A: must be text"),
+        ({"issuer_clock_skew": "soon"}, f".issuer_clock_skew: {UNITS}"),
+    ],
+)
+def test_a_field_of_the_wrong_kind_is_told_what_it_must_be(members: dict[str, object], told: str) -> None:
+    assert mistakes(issuers(entry(**members))) == [f"SIDEGATE_ISSUERS[0]{told}"]
+
+
+def test_an_entry_without_its_issuer_is_told_that() -> None:
+    nameless = {"jwks_file": "/keys.json"}
+
+    assert mistakes(issuers(entry(), nameless)) == ["SIDEGATE_ISSUERS[1].issuer: is required"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        pytest.param(
+            ONE | variables(jwks_url="http://keys.example/"),
+            "SIDEGATE_JWKS_URL: must be an https URL; http only to loopback, or with allow_http (SIDEGATE_ALLOW_HTTP)"
+            " elsewhere",
+            id="plain http",
+        ),
+        pytest.param(
+            ONE | variables(jwks_url="ftp://keys.example/", allow_http="true"),
+            "SIDEGATE_JWKS_URL: must be an https URL; http only to loopback or where it is allowed expressly",
+            id="neither http nor https",
+        ),
+        pytest.param(
+            ONE | variables(jwks_url="https://keys.example/", request_headers='{"A": "\\n"}'),
+            "SIDEGATE_REQUEST_HEADERS: the value of request header A holds characters that no header may have",
+            id="a header",
+        ),
+        pytest.param(
+            variables(issuer="login.example.com", discovery="true"),
+            "SIDEGATE_ISSUER: not a URL with a host",
+            id="discovery asked for",
+        ),
+        pytest.param(
+            variables(issuer="login.example.com"),
+            "SIDEGATE_ISSUER: not a URL with a host; discovery there was assumed, for want of a key source:"
+            " jwks_url, jwks_file or pem_file would do",
+            id="discovery assumed",
+        ),
+        pytest.param(
+            ONE | variables(jwks_file="/k", discovery="true"),
+            "SIDEGATE_ISSUER: exactly one of jwks_url, jwks_file, pem_file and discovery is needed; found jwks_file and"
+            " discovery",
+            id="two key sources",
+        ),
+    ],
+)
+def test_a_key_source_that_will_not_do_is_named_with_the_way_out(environ: dict[str, str], told: str) -> None:
+    assert mistakes(environ) == [told]
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
+        (
+            'SIDEGATE_LEEWAY = 3\nissuer = "https://i"',
+            "SIDEGATE_LEEWAY: no such setting; in a file write it in lower case, without SIDEGATE_: leeway",
+        ),
+        (
+            'Leeway = 3\nissuer = "https://i"',
+            "Leeway: no such setting; in a file write it in lower case, without SIDEGATE_: leeway",
+        ),
+        ('audience = "a"\nissuer = "https://i"', "audience: no such setting; did you mean audiences?"),
         ('leeeway = 3\nissuer = "https://i"', "leeeway: no such setting; did you mean leeway?"),
         ('zzz = 3\nissuer = "https://i"', "zzz: no such setting"),
         (
@@ -266,14 +434,17 @@ def test_what_is_for_a_single_issuer_stands_beside_that_alone(environ: dict[str,
 @pytest.mark.parametrize(
     ("members", "told"),
     [
-        pytest.param({"jwks_url": "https://i.example"}, "exactly one of jwks_url, jwks_file", id="two key sources"),
-        pytest.param({"jwks_file": None}, "exactly one of jwks_url, jwks_file", id="no key source"),
-        pytest.param({"anti_csrf_required": True}, "anti_csrf_required needs anti_csrf_claim", id="no anti-CSRF claim"),
+        pytest.param({"jwks_url": "https://i.example"}, "found jwks_url and jwks_file", id="two key sources"),
+        pytest.param({"jwks_file": None}, "is needed; found none", id="no key source"),
+        pytest.param(
+            {"anti_csrf_required": True}, ".anti_csrf_required: needs anti_csrf_claim", id="no anti-CSRF claim"
+        ),
         pytest.param({"algorithms": ["HS256"]}, "not supported: HS256", id="a symmetric algorithm"),
         pytest.param({"algorithms": "none"}, "not supported: none", id="no algorithm"),
         pytest.param({"issuer_clock_skew": -1}, "not a duration", id="a negative span"),
         pytest.param({"issuer_clock_skew": True}, "not a duration", id="a flag for a span"),
-        pytest.param({"issuer": ""}, "at least 1 character", id="no name"),
+        pytest.param({"issuer": ""}, ".issuer: must not be empty", id="no name"),
+        pytest.param({"issuer": "i" * 513}, ".issuer: must be at most 512 characters long", id="an endless name"),
     ],
 )
 def test_an_entry_that_makes_no_sense_is_refused(members: dict[str, object], told: str) -> None:
@@ -325,6 +496,68 @@ def test_admin_services_without_authentication_are_private(listener: str, by_run
 def test_admin_services_need_a_store() -> None:
     assert mistakes(ONE | variables(admin_listen="unix:///run/admin.sock")) == [
         "SIDEGATE_ADMIN_LISTEN: needs a store; set SIDEGATE_STORE_URL"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        pytest.param(
+            {"listen": "unix:///s,unix:/s"}, "SIDEGATE_LISTEN: unix:///s: given more than once", id="a socket twice"
+        ),
+        pytest.param(
+            {"listen": "127.0.0.1:1,127.0.0.1:1"},
+            "SIDEGATE_LISTEN: 127.0.0.1:1: given more than once",
+            id="an address twice",
+        ),
+        pytest.param(
+            {"listen": "unix:///s", "admin_listen": "unix:///s"},
+            "SIDEGATE_ADMIN_LISTEN: unix:///s: the data plane listens there already",
+            id="both planes on a socket",
+        ),
+        pytest.param(
+            {"admin_listen": "unix:///run/sidegate/sidegate.sock"},
+            "SIDEGATE_ADMIN_LISTEN: unix:///run/sidegate/sidegate.sock: the data plane listens there already",
+            id="the admin plane where the data plane is by default",
+        ),
+        pytest.param(
+            {"admin_listen": "unix:///s,unix:///s"},
+            "SIDEGATE_ADMIN_LISTEN: unix:///s: given more than once",
+            id="an admin socket twice",
+        ),
+    ],
+)
+def test_no_two_services_listen_in_one_place(places: dict[str, str], told: str) -> None:
+    assert mistakes(WITH_STORE | variables(**places)) == [told]
+
+
+def test_ports_of_the_systems_choice_are_never_the_same() -> None:
+    assert len(load_settings(ONE | variables(listen="127.0.0.1:0,127.0.0.1:0")).listen) == 2
+
+
+# What `sidegate migrate` reads.
+
+
+def test_the_stores_settings_need_nothing_else() -> None:
+    store = load_store_settings(variables(store_url="sqlite:///s.db", max_token_lifetime="48h", issuers="no JSON"))
+
+    assert (str(store.sqlite_path), store.max_token_lifetime) == ("/s.db", 48 * HOUR)
+
+
+def test_the_stores_settings_are_read_from_the_sidecars_file(tmp_path: Path) -> None:
+    path = toml(tmp_path, f'leeway = 5\nlisten = "unix:///s"\naudiences = "a"\n[[issuers]]\nissuer = "{ISSUER}"\n')
+
+    assert load_store_settings({}, path).leeway == 5 * SECOND
+
+
+def test_every_mistake_in_the_stores_settings_is_told(tmp_path: Path) -> None:
+    path = toml(tmp_path, 'max_token_lifetme = "48h"\nleeway = "2m"\n')
+    with pytest.raises(SettingsInvalid) as refused:
+        load_store_settings({}, path)
+
+    assert sorted(refused.value.mistakes) == [
+        f"leeway: must not be more than 60s (in {path})",
+        f"max_token_lifetme: no such setting; did you mean max_token_lifetime? (in {path})",
     ]
 
 

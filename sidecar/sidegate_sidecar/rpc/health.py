@@ -1,0 +1,68 @@
+"""gRPC health (`grpc.health.v1.Health`) of one server, with watches that end when the server does.
+
+The one of grpc_health keeps its Watch streams open for ever, so that a single health checker holds the shutdown for the
+whole grace (SECURITY.md §2).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from sidegate_sidecar.rpc.boundary import Context
+
+EVERYTHING = ""  # how health calls the server as a whole
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Whether the server and each of its services serve. NOT_SERVING until told otherwise; for good, once ended.
+
+    Args:
+        names: The full names of the services.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset((EVERYTHING, *names))
+        self._status: int = health_pb2.HealthCheckResponse.NOT_SERVING
+        self._ended = False
+        self._changed = asyncio.Event()
+
+    def set_serving(self, serving: bool) -> None:
+        """Tell checkers and watchers. Without effect after the end."""
+        if not self._ended:
+            response = health_pb2.HealthCheckResponse
+            self._status = response.SERVING if serving else response.NOT_SERVING
+            self._announce()
+
+    def end(self) -> None:
+        """Say NOT_SERVING from now on, and end each watch once it has been told."""
+        self.set_serving(False)
+        self._ended = True
+
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
+        """What health says now. NOT_FOUND: the server has no such service."""
+        if request.service not in self._names:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
+        return health_pb2.HealthCheckResponse(status=self._status)
+
+    async def Watch(
+        self, request: health_pb2.HealthCheckRequest, context: Context
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """What health says now and whenever that changes. A service that the server has not is SERVICE_UNKNOWN."""
+        told: int | None = None
+        while True:
+            changed = self._changed  # taken before the status is read: no change falls between
+            status = self._status if request.service in self._names else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            if status != told:
+                yield health_pb2.HealthCheckResponse(status=status)
+                told = status
+            elif self._ended:
+                return
+            else:
+                await changed.wait()
+
+    def _announce(self) -> None:
+        """Wake every watch. Each waits for an event of its own time, so none misses a change while it sends."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
