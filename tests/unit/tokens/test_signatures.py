@@ -1,12 +1,15 @@
 """SECURITY.md §1, the rows about keys and signatures: 3, 6, 7, 8, 14."""
 
 from dataclasses import replace
+from itertools import product
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 from sidegate_sidecar.errors import Rejected
 from sidegate_sidecar.model import ALGORITHMS, KeySet, Reason, VerificationKey
@@ -16,7 +19,7 @@ from sidegate_sidecar.tokens import (
     parse_token,
     verify_signature,
 )
-from sidegate_sidecar.tokens.algorithms import VERIFIES
+from sidegate_sidecar.tokens.algorithms import VERIFIES, der_signature
 
 from tests.unit.tokens.minting import (
     CLAIMS,
@@ -167,6 +170,24 @@ def test_row_7_no_fault_beneath_lets_a_bad_form_through(form: str, *, good: bool
     curve = ec.SECP384R1() if form == "a curve of another name" else ec.SECP256R1()
     key = VerificationKey(KEY_ID, frozenset({"ES256"}), "thumbprint", CredulousKey(curve))  # type: ignore[abstract]  # see above
     assert _verifies(_token("ES256")._replace(signature=signature), key) == good
+
+
+@given(data=st.data())
+@pytest.mark.parametrize("algorithm", sorted(EC_ORDERS))
+def test_a_pair_is_written_in_der_as_the_library_writes_it(algorithm: str, data: st.DataObject) -> None:
+    size, order = EC_ORDERS[algorithm]
+    # Numbers of every length alike: of those drawn from the whole range, next to none begins with a zero byte.
+    numbers = st.integers(1, 8 * size).flatmap(lambda bits: st.integers(1, min(2**bits, order) - 1))
+    r, s = data.draw(numbers), data.draw(numbers)
+    assert der_signature(r.to_bytes(size, "big"), s.to_bytes(size, "big")) == encode_dss_signature(r, s)
+
+
+@pytest.mark.parametrize("algorithm", sorted(EC_ORDERS))
+def test_the_least_and_the_greatest_pair_are_written_in_der_as_the_library_writes_them(algorithm: str) -> None:
+    size, order = EC_ORDERS[algorithm]
+    edges = (1, 0x7F, 0x80, 0xFF, 0x100, order // 2, order - 1)
+    for r, s in product(edges, edges):
+        assert der_signature(r.to_bytes(size, "big"), s.to_bytes(size, "big")) == encode_dss_signature(r, s)
 
 
 @pytest.mark.parametrize("algorithm", sorted(EC_ORDERS))
