@@ -63,7 +63,7 @@ def parse_token(text: str) -> ParsedToken:
         raise Rejected(Reason.MALFORMED, "the token is larger than 16 KiB")
     # One pass finds a wrong number of parts, padding, whitespace and foreign alphabets before anything is decoded.
     if not text.isascii() or (data := text.encode("ascii")).translate(None, _BASE64URL) != b"..":
-        raise Rejected(Reason.MALFORMED, "the token is not three parts of unpadded base64url")
+        raise Rejected(Reason.MALFORMED, _form_problem(text))
     header_part, payload_part, signature_part = data.translate(_TO_STANDARD_ALPHABET).split(b".")
 
     header = _parse_header(header_part)
@@ -77,6 +77,15 @@ def parse_token(text: str) -> ParsedToken:
         signing_input=data[: len(header_part) + 1 + len(payload_part)],
         signature=_decode(signature_part),
     )
+
+
+def _form_problem(text: str) -> str:
+    """What is wrong with a text that is no token; what developers most often pass in place of one has its own words."""
+    if text.lstrip()[:7].lower() == "bearer ":
+        return "the token begins with 'Bearer '; pass what follows it"
+    if text != text.strip():
+        return "the token has white space around it; pass it without"
+    return "the token is not three parts of unpadded base64url"
 
 
 class _Header(NamedTuple):

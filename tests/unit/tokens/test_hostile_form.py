@@ -225,6 +225,26 @@ def test_row_13_too_many_parts_are_counted_before_anything_is_decoded() -> None:
         parse_token(f"!.{'.' * 16000}")
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (f"Bearer {GOOD}", "begins with 'Bearer '"),
+        (f"bearer {GOOD}", "begins with 'Bearer '"),
+        (f" BEARER {GOOD}\n", "begins with 'Bearer '"),
+        (f" {GOOD}", "white space around it"),
+        (f"{GOOD}\r\n", "white space around it"),
+        (f"{GOOD}\u00a0", "white space around it"),
+        (f"Bearer{GOOD}", "three parts"),
+        (GOOD.replace(".", ". "), "three parts"),
+    ],
+    ids=["Bearer", "bearer", "all of it", "leading space", "line end", "no-break space", "no space", "inside"],
+)
+def test_row_14_what_is_easily_mended_is_refused_and_told(text: str, problem: str) -> None:
+    with pytest.raises(Rejected, match=problem) as refused:
+        parse_token(text)
+    assert refused.value.reason is Reason.MALFORMED
+
+
 def test_row_12_the_cap_is_on_the_whole_token() -> None:
     fitting = next(
         text for pad in range(12000, 11000, -1) if len(text := mint(claims_with(x="x" * pad))) <= MAX_TOKEN_BYTES
