@@ -5,7 +5,6 @@ from datetime import datetime
 
 from sidegate import revocation_calls
 from sidegate.asynchronous import AsyncioClient
-from sidegate.channels import ADMIN_TARGET, ADMIN_TARGET_VARIABLE, resolve_target
 from sidegate.failures import administration_error
 from sidegate.records import (
     RegisteredSession,
@@ -16,6 +15,7 @@ from sidegate.records import (
     SessionsRevoked,
     SigningKeyRevoked,
 )
+from sidegate.targets import ADMIN_TARGET, ADMIN_TARGET_VARIABLE, resolve_target
 
 
 class AsyncRevocationClient(AsyncioClient):
@@ -44,7 +44,7 @@ class AsyncRevocationClient(AsyncioClient):
         timeout: Seconds that a call may take, retries included, unless it is given its own.
 
     Raises:
-        ValueError: `timeout` is not positive and finite, or `target` is empty.
+        ValueError: `timeout` is not positive and finite, or the target cannot be one, e.g. "http://…" or a bare path.
     """
 
     def __init__(self, target: str | None = None, *, timeout: float = 5.0) -> None:

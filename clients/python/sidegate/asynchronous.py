@@ -8,10 +8,12 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from sidegate.calls import NO_ANSWER, Call, Explanation, Page, health_check
+from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
 from sidegate.errors import CallFailed, ClientClosed
 from sidegate.failures import failure_of
+from sidegate.readiness import Readiness, health_check
+from sidegate.targets import Target
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -25,7 +27,7 @@ class AsyncioClient:
     that one `asyncio.run` after another works; while it is not, any other loop gets a RuntimeError.
     """
 
-    def __init__(self, target: str, timeout: float, explain: Explanation) -> None:
+    def __init__(self, target: Target, timeout: float, explain: Explanation) -> None:
         self._target = target
         self._timeout = finite_timeout(timeout)
         self._explain = explain
@@ -35,21 +37,29 @@ class AsyncioClient:
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     async def wait_until_ready(self, timeout: float = 10.0) -> None:
-        """Return once the sidecar answers. It may still lack keys or its revocation index: ask `serving_status`.
+        """Return once the sidecar is ready: its health says SERVING, for it has keys and its revocation index.
+
+        Asks again after ever longer pauses, of half a second at most.
 
         Args:
             timeout: Seconds.
 
         Raises:
-            VerificationUnavailable, RevocationUnavailable: It does not within `timeout`. The latter by admin clients.
+            VerificationUnavailable: It is not within `timeout`, and the message says what was last found; or what
+                listens there knows no health checks, as every sidecar does.
+            RevocationUnavailable, NotSupported: By admin clients in place of that, in this order.
             ClientClosed: Before or meanwhile.
         """
-        try:
-            await self._run(health_check(self._explain), timeout, wait_for_ready=True)
-        except CallFailed as error:
-            if error.code in NO_ANSWER:
-                raise
-            # Any other error was sent by somebody: a listener without a health service answers UNIMPLEMENTED.
+        readiness = Readiness(self._target, finite_timeout(timeout), self._explain)
+        check = health_check(self._explain)
+        while True:
+            left = readiness.left()
+            try:
+                if readiness.is_over(await self._run(check, left)):
+                    return
+            except CallFailed as failure:
+                readiness.take_in(failure)
+            await asyncio.sleep(readiness.pause())
 
     async def close(self) -> None:
         """Close the connection and end the calls under way. Closing again does nothing."""
@@ -70,23 +80,22 @@ class AsyncioClient:
         await self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._target!r})"
+        return f"{type(self).__name__}({self._target.address!r})"
 
-    async def _run(self, call: Call[ResultT], timeout: float | None, *, wait_for_ready: bool = False) -> ResultT:
+    async def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
         """Send the call and wait for its result.
 
         Args:
             timeout: Seconds. None: the client's own.
-            wait_for_ready: While there is no connection, wait for one rather than fail with UNAVAILABLE.
         """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         method = self._method(call.path)
         try:
-            answer = await method(call.request, timeout=seconds, wait_for_ready=wait_for_ready)
+            answer = await method(call.request, timeout=seconds)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error
-            raise call.explain(failure_of(error)) from error
+            raise call.explain(self._target.located(failure_of(error), call.path)) from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and task is not None and not task.cancelling():
@@ -117,7 +126,7 @@ class AsyncioClient:
             raise ClientClosed("the client was closed")
         self._check_loop()
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, CHANNEL_OPTIONS)
+            self._channel = grpc.aio.insecure_channel(self._target.address, CHANNEL_OPTIONS)
         return self._channel
 
     def _check_loop(self) -> None:

@@ -1,16 +1,19 @@
 """What the clients for threads have in common: one channel, opened by the first call, shared, closed once."""
 
 import threading
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
 import grpc
 
-from sidegate.calls import NO_ANSWER, Call, Explanation, Page, health_check
+from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
 from sidegate.errors import CallFailed, ClientClosed
 from sidegate.failures import failure_of
+from sidegate.readiness import Readiness, health_check
+from sidegate.targets import Target
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -22,7 +25,7 @@ class BlockingClient:
     Constructing one starts nothing, so a process may construct it, fork, and use it on both sides.
     """
 
-    def __init__(self, target: str, timeout: float, explain: Explanation) -> None:
+    def __init__(self, target: Target, timeout: float, explain: Explanation) -> None:
         self._target = target
         self._timeout = finite_timeout(timeout)
         self._explain = explain
@@ -32,21 +35,29 @@ class BlockingClient:
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
 
     def wait_until_ready(self, timeout: float = 10.0) -> None:
-        """Return once the sidecar answers. It may still lack keys or its revocation index: ask `serving_status`.
+        """Return once the sidecar is ready: its health says SERVING, for it has keys and its revocation index.
+
+        Asks again after ever longer pauses, of half a second at most.
 
         Args:
             timeout: Seconds.
 
         Raises:
-            VerificationUnavailable, RevocationUnavailable: It does not within `timeout`. The latter by admin clients.
+            VerificationUnavailable: It is not within `timeout`, and the message says what was last found; or what
+                listens there knows no health checks, as every sidecar does.
+            RevocationUnavailable, NotSupported: By admin clients in place of that, in this order.
             ClientClosed: Before or meanwhile.
         """
-        try:
-            self._run(health_check(self._explain), timeout, wait_for_ready=True)
-        except CallFailed as error:
-            if error.code in NO_ANSWER:
-                raise
-            # Any other error was sent by somebody: a listener without a health service answers UNIMPLEMENTED.
+        readiness = Readiness(self._target, finite_timeout(timeout), self._explain)
+        check = health_check(self._explain)
+        while True:
+            left = readiness.left()
+            try:
+                if readiness.is_over(self._run(check, left)):
+                    return
+            except CallFailed as failure:
+                readiness.take_in(failure)
+            time.sleep(readiness.pause())
 
     def close(self) -> None:
         """Close the connection and end the calls under way. Closing again does nothing."""
@@ -66,23 +77,22 @@ class BlockingClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._target!r})"
+        return f"{type(self).__name__}({self._target.address!r})"
 
-    def _run(self, call: Call[ResultT], timeout: float | None, *, wait_for_ready: bool = False) -> ResultT:
+    def _run(self, call: Call[ResultT], timeout: float | None) -> ResultT:
         """Send the call and wait for its result.
 
         Args:
             timeout: Seconds. None: the client's own.
-            wait_for_ready: While there is no connection, wait for one rather than fail with UNAVAILABLE.
         """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         method = self._method(call.path)
         try:
-            answer = method(call.request, timeout=seconds, wait_for_ready=wait_for_ready)
+            answer = method(call.request, timeout=seconds)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error
-            raise call.explain(failure_of(error)) from error
+            raise call.explain(self._target.located(failure_of(error), call.path)) from error
         except ValueError as error:
             if self._closed:  # between looking the method up and calling it; gRPC then raises a plain ValueError
                 raise ClientClosed("the client was closed") from error
@@ -113,5 +123,5 @@ class BlockingClient:
             if self._closed:
                 raise ClientClosed("the client was closed")
             if self._channel is None:
-                self._channel = grpc.insecure_channel(self._target, CHANNEL_OPTIONS)
+                self._channel = grpc.insecure_channel(self._target.address, CHANNEL_OPTIONS)
             return self._channel

@@ -11,9 +11,6 @@ from sidegate.failures import Failure
 
 MAX_MESSAGE_BYTES = 5 * 1024 * 1024  # the sidecar's own limit: 256 tokens of 16 KiB and their envelopes
 
-NO_ANSWER = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
-"""The codes that gRPC itself fails with where nobody has said anything."""
-
 MessageT = TypeVar("MessageT", bound=Message)
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -75,9 +72,3 @@ def call(
             reason="INVALID_FIELD",
         )
     return Call(path, payload, lambda answer: read(response_type.FromString(answer)), explain)
-
-
-def health_check(explain: Explanation) -> Call[None]:
-    """Ask whoever listens for a sign of life. What it says of itself is not read."""
-    # An empty grpc.health.v1.HealthCheckRequest has no bytes, so this takes no stubs.
-    return Call("/grpc.health.v1.Health/Check", b"", lambda answer: None, explain)

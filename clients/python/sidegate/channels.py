@@ -1,15 +1,9 @@
-"""What every channel of the client has in common: where it goes, how it reconnects, what it retries."""
+"""What every channel of the client has in common: how it reconnects, what it retries."""
 
 import json
 import math
-import os
 
 from sidegate.calls import MAX_MESSAGE_BYTES
-
-SESSION_TARGET_VARIABLE = "SIDEGATE_TARGET"
-SESSION_TARGET = "unix:///run/sidegate/sidegate.sock"
-ADMIN_TARGET_VARIABLE = "SIDEGATE_ADMIN_TARGET"
-ADMIN_TARGET = "unix:///run/sidegate/admin.sock"
 
 _VERIFICATION = "sidegate.v1.VerificationService"
 
@@ -60,22 +54,6 @@ CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     # Tokens and handles go to the sidecar and nowhere else, whatever http_proxy says.
     ("grpc.enable_http_proxy", 0),
 ]
-
-
-def resolve_target(target: str | None, variable: str, default: str) -> str:
-    """Where to connect: as given, else as the environment variable says, else the default.
-
-    Raises:
-        TypeError: `target` is no str.
-        ValueError: It is empty.
-    """
-    if target is None:
-        return os.environ.get(variable) or default
-    if not isinstance(target, str):  # pyright: ignore[reportUnnecessaryIsInstance] # callers without a type checker
-        raise TypeError(f"target must be a str, not {type(target).__name__}")
-    if not target:
-        raise ValueError("target is empty")
-    return target
 
 
 def finite_timeout(timeout: float) -> float:

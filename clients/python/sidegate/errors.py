@@ -89,7 +89,10 @@ class CallFailed(SidegateError):
 
 
 class VerificationUnavailable(CallFailed):
-    """No verdict could be had. Never evidence about the token: answer 503, do not log the user out."""
+    """No verdict could be had. Never evidence about the token: answer 503, do not log the user out.
+
+    `retryable` is False where asking again is no use: this sidecar cannot ever say, e.g. for want of a store.
+    """
 
 
 class RevocationUnavailable(CallFailed):

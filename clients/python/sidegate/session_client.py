@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from sidegate import verification_calls
 from sidegate.blocking import BlockingClient
-from sidegate.channels import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.failures import verification_error
 from sidegate.records import SessionsEnded
+from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Revision, ServingStatus, Session, SignOutScope, Verdict
 
@@ -23,7 +23,7 @@ class SessionClient(BlockingClient):
         timeout: Seconds that a call may take, retries included, unless it is given its own.
 
     Raises:
-        ValueError: `timeout` is not positive and finite, or `target` is empty.
+        ValueError: `timeout` is not positive and finite, or the target cannot be one, e.g. "http://…" or a bare path.
     """
 
     def __init__(self, target: str | None = None, *, timeout: float = 1.0) -> None:
@@ -53,7 +53,8 @@ class SessionClient(BlockingClient):
 
         Raises:
             SessionRejected: The token is not good.
-            VerificationUnavailable: No verdict could be had. Never evidence about the token.
+            VerificationUnavailable: No verdict could be had. Never evidence about the token. `retryable` is False where
+                this sidecar can never say, e.g. `check_database` of one without a store (STORE_NOT_CONFIGURED).
             InvalidRequest: The question is wrong, e.g. the token is empty.
             ClientClosed: Before or meanwhile.
         """

@@ -86,6 +86,11 @@ def token_rejection(access_token: object) -> Rejection | None:
         return _malformed("the token holds characters outside ASCII")
     if len(access_token) > MAX_TOKEN_BYTES:
         return _malformed("the token is larger than 16 KiB")
+    # The sidecar would say the same. What was meant is clear, and yet no token may have two spellings.
+    if access_token.lstrip()[:7].lower() == "bearer ":
+        return _malformed("the token begins with 'Bearer '; pass what follows it")
+    if access_token != access_token.strip():
+        return _malformed("the token has white space around it; pass it without")
     return None
 
 

@@ -42,6 +42,9 @@ class Raw:
     payload: bytes
 
 
+# What a grpc.health.v1.HealthCheckResponse looks like on the wire.
+SERVING, NOT_SERVING = Raw(b"\x08\x01"), Raw(b"\x08\x02")
+
 Answer: TypeAlias = Message | Error | Silence | Raw
 
 
@@ -99,7 +102,8 @@ class Scripted(grpc.ServerInterceptor):
 
 
 class FakeSidecar:
-    """All services on one address. The last answer scripted for a method is repeated for ever.
+    """All services on one address, or some. The last answer scripted for a method is repeated for ever. Its health is
+    SERVING until scripted otherwise.
 
     Attributes:
         target: Where it listens, as gRPC spells it.
@@ -107,7 +111,7 @@ class FakeSidecar:
         seconds_left: By method name, until the deadline of the last call when it came in.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, data_plane: bool = True, admin_plane: bool = True, health: bool = True) -> None:
         self._script = Scripted()
         servicer: Any = Unscripted()  # of every service at once
         self.requests = self._script.requests
@@ -121,9 +125,16 @@ class FakeSidecar:
                 ("grpc.max_send_message_length", -1),
             ],
         )
-        verification_pb2_grpc.add_VerificationServiceServicer_to_server(servicer, self._server)
-        revocation_pb2_grpc.add_RevocationServiceServicer_to_server(servicer, self._server)
-        revocation_pb2_grpc.add_SessionServiceServicer_to_server(servicer, self._server)
+        if data_plane:
+            verification_pb2_grpc.add_VerificationServiceServicer_to_server(servicer, self._server)
+        if admin_plane:
+            revocation_pb2_grpc.add_RevocationServiceServicer_to_server(servicer, self._server)
+            revocation_pb2_grpc.add_SessionServiceServicer_to_server(servicer, self._server)
+        if health:
+            check = cast("Any", grpc).unary_unary_rpc_method_handler(servicer.Check)
+            handler = cast("Any", grpc).method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})
+            self._server.add_generic_rpc_handlers((handler,))
+            self.script("Check", SERVING)
         port = self._server.add_insecure_port(address)
         self.target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
         self._server.start()

