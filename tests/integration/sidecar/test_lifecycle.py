@@ -15,6 +15,7 @@ from sidegate.v1 import revocation_pb2, revocation_pb2_grpc, verification_pb2, v
 from tests.fakes.issuer import FakeIssuer
 from tests.fakes.jwks_server import JwksServer
 from tests.integration.sidecar.processes import (
+    EXIT_SECONDS,
     REVOCATION,
     SESSIONS,
     VERIFICATION,
@@ -80,17 +81,34 @@ def test_the_sockets_have_the_modes_that_keep_the_admin_plane_private(folder: Pa
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_it_in_time_though_health_is_watched(
+def test_a_signal_ends_it_though_health_is_watched(
     folder: Path, settings: dict[str, str], number: signal.Signals
 ) -> None:
+    """Each watch is told, then ended: none costs the grace, which is far longer than the wait here."""
+    settings |= {"shutdown_grace": "60s"}
     with running_sidecar(folder, **settings) as sidecar, grpc.insecure_channel(sidecar.target) as channel:
-        watched = watch_health(channel, VERIFICATION)
-        assert NAME(next(watched).status) == "SERVING"
+        watches = [watch_health(channel, service) for service in (VERIFICATION, "", "nonsense")]
+        assert [NAME(next(watch).status) for watch in watches] == ["SERVING", "SERVING", "SERVICE_UNKNOWN"]
 
         sidecar.process.send_signal(number)
 
-        assert NAME(next(watched).status) == "NOT_SERVING"
-        assert sidecar.process.wait(10) == 0
+        assert [NAME(answer.status) for watch in watches for answer in watch] == ["NOT_SERVING", "NOT_SERVING"]
+        assert sidecar.process.wait(EXIT_SECONDS) == 0
+
+
+def test_a_watch_is_told_when_the_service_begins_to_serve(folder: Path) -> None:
+    issuer = FakeIssuer()
+    with JwksServer(issuer.jwks) as server:
+        server.hold()
+        server.open()
+        with (
+            starting_sidecar(folder, issuer=issuer.name, jwks_url=server.url) as sidecar,
+            grpc.insecure_channel(sidecar.target) as channel,
+        ):
+            watch = watch_health(channel, VERIFICATION)
+            assert NAME(next(watch).status) == "NOT_SERVING"
+            server.release()
+            assert NAME(next(watch).status) == "SERVING"
 
 
 def test_the_end_is_clean(folder: Path, settings: dict[str, str]) -> None:

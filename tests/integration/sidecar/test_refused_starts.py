@@ -71,22 +71,22 @@ def test_a_settings_file_with_three_mistakes_is_refused_for_all_of_them(folder: 
         pytest.param({"store_url": ""}, "SIDEGATE_ADMIN_LISTEN: needs a store", id="admin without a store"),
         pytest.param({"store_url": "mysql://x"}, "SIDEGATE_STORE_URL", id="a store of another kind"),
         pytest.param({"listen": "nowhere"}, "SIDEGATE_LISTEN: 'nowhere'", id="no address"),
-        pytest.param({"listen": ""}, "SIDEGATE_LISTEN", id="no listener at all"),
+        pytest.param({"listen": ","}, "SIDEGATE_LISTEN: must not be empty", id="no listener at all"),
         pytest.param({"issuers": "{"}, "SIDEGATE_ISSUERS: not JSON", id="issuers that are no JSON"),
         pytest.param({"issuers": "[]"}, "SIDEGATE_ISSUERS", id="no issuers"),
         pytest.param({"issuers": '[{"issuer": "a"}]'}, "SIDEGATE_ISSUERS[0]: exactly one of", id="no key source"),
         pytest.param(
             {"issuers": '[{"issuer": "a", "jwks_url": "http://keys.example/"}]'},
-            "SIDEGATE_ISSUERS[0]: jwks_url: must be an https URL",
+            "SIDEGATE_ISSUERS[0].jwks_url: must be an https URL",
             id="keys over plain http",
         ),
         pytest.param(
             {"issuers": '[{"issuer": "a", "jwks_url": "https://user:hunter2@keys.example/"}]'},
-            "SIDEGATE_ISSUERS[0]: jwks_url: a URL must not hold a user or password",
+            "SIDEGATE_ISSUERS[0].jwks_url: a URL must not hold a user or password",
             id="a password in the URL",
         ),
         pytest.param(
-            {"issuers": '[{"issuer": "a", "discovery": true}]'}, "SIDEGATE_ISSUERS[0]: issuer: ", id="no URL to ask"
+            {"issuers": '[{"issuer": "a", "discovery": true}]'}, "SIDEGATE_ISSUERS[0].issuer: ", id="no URL to ask"
         ),
         pytest.param({"leeway": "2m"}, "SIDEGATE_LEEWAY: must not be more than 60s", id="too much leeway"),
     ],
@@ -107,7 +107,7 @@ def test_an_issuer_alone_that_is_wrong_is_named_by_its_own_variable(folder: Path
     outcome = run_with(folder, issuer="https://issuer.example", jwks_url="ftp://keys.example")
 
     assert outcome.returncode == os.EX_USAGE
-    assert "SIDEGATE_ISSUER: jwks_url: must be an https URL" in outcome.stderr
+    assert "SIDEGATE_JWKS_URL: must be an https URL" in outcome.stderr
     assert "ISSUERS" not in outcome.stderr
 
 
@@ -124,10 +124,21 @@ def test_a_port_in_use_is_named(folder: Path, good: dict[str, str]) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
 
-        outcome = run_with(folder, **(good | {"listen": address}))
+        outcome = run_with(folder, **(good | {"listen": address, "log_level": "warning"}))
 
     assert outcome.returncode == os.EX_UNAVAILABLE
-    assert f"cannot listen on {address}: the address is in use" in outcome.stderr
+    # One line: grpc's core has nothing to add.
+    assert outcome.stderr == f"sidegate: cannot listen on {address}: the address is in use or not this host's\n"
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a" * 64], ids=["no such host", "no host's name"])
+def test_a_name_that_leads_nowhere_is_told_from_an_address_in_use(
+    folder: Path, good: dict[str, str], host: str
+) -> None:
+    outcome = run_with(folder, **(good | {"listen": f"{host}:0", "log_level": "warning"}))
+
+    assert outcome.returncode == os.EX_UNAVAILABLE
+    assert outcome.stderr == f"sidegate: cannot listen on {host}:0: the name {host} does not resolve\n"
 
 
 @pytest.mark.parametrize("plane", ["data", "admin"])
@@ -219,3 +230,13 @@ def test_a_misspelt_variable_is_pointed_out(folder: Path, good: dict[str, str]) 
     with running_sidecar(folder, issuers=good["issuers"], unkown_sessions="reject") as sidecar:
         told = sidecar.wait_for_event("unknown_variable")
     assert (told["name"], told["did_you_mean"]) == ("SIDEGATE_UNKOWN_SESSIONS", "SIDEGATE_UNKNOWN_SESSIONS")
+
+
+def test_a_misspelt_variable_is_pointed_out_under_the_mistakes_that_it_causes(folder: Path) -> None:
+    outcome = run_with(folder, isuer="https://issuer.example", service_host="10.0.0.1")
+
+    assert outcome.returncode == os.EX_USAGE
+    heading, mistake, guess = outcome.stderr.splitlines()
+    assert heading == "sidegate: 1 mistake in the settings:"
+    assert mistake.startswith("  SIDEGATE_ISSUERS: no issuer is configured")
+    assert guess == "  SIDEGATE_ISUER is set, and nothing reads it; did you mean SIDEGATE_ISSUER?"
