@@ -109,7 +109,7 @@ class Administration:
                 _check_name(f"{field}[{position}]", handle)
         else:
             _check_name(field, *session_handles)
-        _check_attribution(attribution)
+        attribution = _checked_attribution(attribution)
         outcome = await self._store.revoke_sessions(self._resolved(issuer), session_handles, attribution)
         await self._revocations.reach(outcome.revision, VISIBILITY_WAIT_SECONDS)
         return outcome
@@ -129,7 +129,7 @@ class Administration:
             _check_name("tenant_id", tenant_id)
         if except_session_handle is not None:
             _check_name("except_session_handle", except_session_handle)
-        _check_attribution(attribution)
+        attribution = _checked_attribution(attribution)
         issuer = self._resolved(issuer)
         outcome = await self._store.revoke_user(
             issuer,
@@ -200,10 +200,13 @@ def _check_name(field: str, name: str) -> None:
         raise InvalidRequest(field, "must not contain NUL")
 
 
-def _check_attribution(attribution: Attribution) -> None:
+def _checked_attribution(attribution: Attribution) -> Attribution:
     if len(attribution.reason.encode()) > MAX_REASON_BYTES:
         raise InvalidRequest("reason", f"must not be longer than {MAX_REASON_BYTES} bytes")
     if "\x00" in attribution.reason:
         raise InvalidRequest("reason", "must not contain NUL")
-    if attribution.request_id is not None and not _UUID.fullmatch(attribution.request_id):
+    if attribution.request_id is None:
+        return attribution
+    if not _UUID.fullmatch(attribution.request_id):
         raise InvalidRequest("request_id", "must be a UUID, e.g. 123e4567-e89b-12d3-a456-426614174000")
+    return replace(attribution, request_id=attribution.request_id.lower())  # one UUID, however it is written

@@ -62,10 +62,8 @@ class Authenticator:
         """
         # A text too large to be a token would only cost its hash.
         remembered = self._remembered.recall(text) if len(text) <= MAX_TOKEN_BYTES else None
-        if remembered is not None:
-            current = self._keys.key_set(remembered.policy.issuer)
-            if current.generation == remembered.key_set_generation:
-                return remembered
+        if remembered is not None and self.is_current(remembered):
+            return remembered
         token = parse_token(text)
         policy = self._policy_of(token)
         claims = read_claims(token, policy)
@@ -87,6 +85,10 @@ class Authenticator:
         )
         self._remembered.remember(text, verified)
         return verified
+
+    def is_current(self, token: VerifiedToken) -> bool:
+        """Whether the key set that vouched for it is still the issuer's. Raises KeysUnavailable."""
+        return self._keys.key_set(token.policy.issuer).generation == token.key_set_generation
 
     def _policy_of(self, token: ParsedToken) -> IssuerPolicy:
         issuer = issuer_of(token)

@@ -4,6 +4,7 @@ What it spares is the proof that the issuer signed these bytes, and no more: who
 and revocations again. Negative answers are never remembered.
 """
 
+import sys
 from collections import OrderedDict
 from hashlib import sha256
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from sidegate_sidecar.model import Subject, VerificationKey
 from sidegate_sidecar.tokens import IssuerPolicy, TokenClaims
 
-MAX_BYTES = 64 * 1024 * 1024  # of payloads; 10,000 tokens of the largest size would be 120 MB
+MAX_BYTES = 64 * 1024 * 1024  # of payloads; 10,000 tokens of the largest size would be 120 MB and more
 
 
 class VerifiedToken(NamedTuple):
@@ -65,7 +66,7 @@ class RememberedTokens:
         name = _name(text)
         self._forget(name)
         self._tokens[name] = token
-        self._bytes += len(token.claims_json)
+        self._bytes += _size(token)
         while len(self._tokens) > self._limit or self._bytes > MAX_BYTES:
             self._forget(next(iter(self._tokens)))
 
@@ -75,7 +76,12 @@ class RememberedTokens:
     def _forget(self, name: bytes) -> None:
         token = self._tokens.pop(name, None)
         if token is not None:
-            self._bytes -= len(token.claims_json)
+            self._bytes -= _size(token)
+
+
+def _size(token: VerifiedToken) -> int:
+    """The bytes that grow with the token. A text takes up to four a character, and each audience is an object."""
+    return sys.getsizeof(token.claims_json) + sum(map(sys.getsizeof, token.claims.audiences))
 
 
 def _name(text: str) -> bytes:

@@ -159,7 +159,23 @@ class Verifier:
         finally:
             for task in waiting.values():
                 task.cancel()
+        for position, outcome in enumerate(results):
+            if isinstance(outcome, Verdict) and self._is_outdated(outcome):
+                results[position] = await self._verify_anew(demands[position])
         return results
+
+    async def _verify_anew(self, demand: Demand) -> Verdict | Exception:
+        try:
+            return await self.verify(demand)
+        except SidegateError as failure:
+            return failure
+
+    def _is_outdated(self, verdict: Verdict) -> bool:
+        """Whether an acceptance rests on an index, or a time, that has moved on while others of its batch waited."""
+        if not isinstance(verdict.outcome, Session):
+            return False
+        revision = self._evidence(Source.LOCAL, None).revision
+        return verdict.evidence.revision != revision or verdict.outcome.token_expire_time <= self._clock()
 
     def _decide(self, demand: Demand) -> _Steps:
         """The decision, step by step as DESIGN "How Verify decides" numbers them."""
@@ -167,8 +183,8 @@ class Verifier:
         source, key_id = Source.LOCAL, None
         try:
             token = yield from self._authenticator.authenticate(demand.access_token)  # 1, 2, 3
-            policy, claims, key, subject = token.policy, token.claims, token.key, token.subject
-            key_id = key.key_id
+            policy, claims, subject = token.policy, token.claims, token.subject
+            key_id = token.key.key_id
             check_claims(claims, policy, token.token_type, demand, self._clock())
             if self._backing is None:
                 return Verdict(_session(token), self._evidence(source, key_id))
@@ -185,13 +201,17 @@ class Verifier:
             while True:  # 6: last, and again after every wait
                 if facts is not None:
                     source = Source.DATABASE
+                    if not self._authenticator.is_current(token):  # a wait may outlast a key
+                        token = yield from self._authenticator.authenticate(demand.access_token)
+                        key_id = token.key.key_id
                     check_coverage(facts.coverage, claims, policy, subject, facts)
                     if demand.check_database:
                         check_record(facts.record, subject, policy, self._clock())
-                if revocations.index is None:
+                index = revocations.index
+                if index is None:
                     raise IndexNotLoaded("the revocation index has not loaded yet")
-                check_key(revocations.index.key_revoked(policy.issuer, key.thumbprint))
-                if not check_coverage(revocations.index.coverage(subject), claims, policy, subject, facts):
+                check_key(index.key_revoked(policy.issuer, token.key.thumbprint))
+                if not check_coverage(index.coverage(subject), claims, policy, subject, facts):
                     break
                 facts = yield partial(sessions.look_up, subject)  # 7
             check_expiry(claims, self._clock())
@@ -202,9 +222,10 @@ class Verifier:
 
     def _evidence(self, source: Source, key_id: str | None) -> Evidence:
         revocations = None if self._backing is None else self._backing.revocations
-        if revocations is None or revocations.index is None:
+        index = None if revocations is None else revocations.index
+        if revocations is None or index is None:
             return Evidence(source, None, None, key_id)
-        return Evidence(source, revocations.index.revision, revocations.lag(), key_id)
+        return Evidence(source, index.revision, revocations.lag(), key_id)
 
 
 async def _finish(steps: _Steps, wait: Wait | None = None) -> Verdict:

@@ -1,6 +1,7 @@
 """The outermost layer of every RPC: bytes become messages, exceptions become statuses, and nothing else gets out."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -8,9 +9,8 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from sidegate_sidecar.errors import InvalidRequest
+from sidegate_sidecar.rpc.shape import Shape, check_shape, shape_of
 from sidegate_sidecar.rpc.status import status_from
-
-OURS = "/sidegate.v1."
 
 Context: TypeAlias = Any
 """What grpc hands a handler. The stubs of generated code and those of grpc.aio do not agree on its type."""
@@ -18,7 +18,7 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of our services; health and reflection look after themselves.
+    """Wraps the handlers of every service but reflection, whose streams go both ways.
 
     Parses requests itself: grpc would answer bytes that are no message with INTERNAL.
     """
@@ -37,18 +37,26 @@ class Boundary(grpc.aio.ServerInterceptor):
         if wrapped is not None:
             return wrapped
         handler = await continuation(handler_call_details)
-        if handler is None or not method.startswith(OURS):
+        if handler is None or handler.request_streaming:
             return handler
-        self._wrapped[method] = wrapped = _unary(handler) if handler.unary_unary else _server_streaming(handler)
+        self._wrapped[method] = wrapped = _wrap(method, handler)
         return wrapped
 
 
-def _unary(handler: _Handler) -> _Handler:
+def _wrap(method: str, handler: _Handler) -> _Handler:
+    parse: Any = handler.request_deserializer  # never None in generated code
+    read = partial(_read, parse, shape_of(method))
+    return _unary(handler, read) if handler.unary_unary else _server_streaming(handler, read)
+
+
+def _unary(handler: _Handler, read: Callable[[bytes], Message]) -> _Handler:
     answer: Any = handler.unary_unary  # grpc.aio hands out coroutine functions; its stubs know only those of grpc
 
     async def within_boundary(request: bytes, context: Context) -> Message:
         try:
-            message: Message = await answer(_parsed(handler, request), context)
+            message: Message = await answer(read(request), context)
+        except grpc.aio.AbortError:
+            raise  # a status already
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
             await _abort(context, failure)
         return message
@@ -56,26 +64,27 @@ def _unary(handler: _Handler) -> _Handler:
     return grpc.unary_unary_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _server_streaming(handler: _Handler) -> _Handler:
+def _server_streaming(handler: _Handler, read: Callable[[bytes], Message]) -> _Handler:
     answer: Any = handler.unary_stream
 
     async def within_boundary(request: bytes, context: Context) -> AsyncIterator[Message]:
         try:
-            async for message in answer(_parsed(handler, request), context):
+            async for message in answer(read(request), context):
                 yield message
+        except grpc.aio.AbortError:
+            raise  # a status already
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
             await _abort(context, failure)
 
     return grpc.unary_stream_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _parsed(handler: _Handler, request: bytes) -> Message:
-    parse: Any = handler.request_deserializer
+def _read(parse: Callable[[bytes], Message], shape: Shape, request: bytes) -> Message:
+    check_shape(request, shape)
     try:
-        message: Message = parse(request)
+        return parse(request)
     except DecodeError:
         raise InvalidRequest("request", "not a message of this RPC", reason="UNREADABLE_REQUEST") from None
-    return message
 
 
 async def _abort(context: Context, failure: Exception) -> NoReturn:

@@ -1,8 +1,6 @@
 """From exceptions to gRPC statuses: the one place that knows which becomes which."""
 
 import secrets
-import traceback
-from pathlib import Path
 
 import grpc
 import structlog
@@ -21,6 +19,7 @@ from sidegate_sidecar.errors import (
     Shed,
     Undecided,
 )
+from sidegate_sidecar.logs import places
 
 DOMAIN = "sidegate.dev"
 
@@ -58,7 +57,7 @@ def status_from(failure: Exception) -> Status:
         case _:
             incident_id = secrets.token_hex(8)
             _log.error(
-                "internal_error", incident_id=incident_id, exception=type(failure).__qualname__, where=_where(failure)
+                "internal_error", incident_id=incident_id, exception=type(failure).__qualname__, where=places(failure)
             )
             return _status(
                 grpc.StatusCode.INTERNAL,
@@ -66,12 +65,6 @@ def status_from(failure: Exception) -> Status:
                 "INTERNAL",
                 incident_id=incident_id,
             )
-
-
-def _where(failure: Exception) -> str:
-    """Where it was raised, innermost first. Places only: an exception's text may hold a token or a secret."""
-    frames = traceback.extract_tb(failure.__traceback__)
-    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
 
 
 def _status(code: grpc.StatusCode, message: str, reason: str, **metadata: str) -> Status:

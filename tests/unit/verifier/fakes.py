@@ -105,7 +105,8 @@ class FakeKeys:
         return self.current
 
     async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
-        return await self.refetches.ask(key_id)
+        self.current = await self.refetches.ask(key_id)
+        return self.current
 
 
 class FakeRevocations:

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import pytest
 from sidegate_sidecar.errors import KeysUnavailable
-from sidegate_sidecar.model import SECOND, Demand, KeySet, Reason, RevocationKind
+from sidegate_sidecar.model import SECOND, Demand, KeySet, Reason, RevocationKind, Subject
 from sidegate_sidecar.remembered import MAX_BYTES, RememberedTokens, VerifiedToken
+from sidegate_sidecar.tokens import parse_token, read_claims
 
 from tests.unit.tokens.minting import NOW, signer
 from tests.unit.verifier.fakes import (
     ALGORITHM,
     GOOD,
     KEYS,
+    NOTHING,
     POLICY,
     THUMBPRINT,
     USER,
@@ -59,6 +61,16 @@ async def test_a_key_that_disappears_ends_what_it_verified() -> None:
     (await bench.keys.refetches.next()).answer(bench.keys.current)
 
     assert reason_of(await verdict) is Reason.UNKNOWN_KEY
+
+
+async def test_a_key_that_disappears_while_the_store_is_asked_vouches_for_nothing() -> None:
+    bench = await _bench_that_remembers()
+    verdict = bench.begin(replace(GOOD, check_database=True))
+    query = await bench.lookup.queries.next()
+    bench.keys.current = KeySet(KEYS.generation + 1, (ANOTHERS_KEY,))
+    query.answer(NOTHING)
+
+    assert reason_of(await verdict) is Reason.BAD_SIGNATURE
 
 
 async def test_a_key_set_past_its_outage_cap_vouches_for_nothing_remembered() -> None:
@@ -132,7 +144,9 @@ async def test_a_token_that_differs_in_one_character_is_another_token() -> None:
 
 
 def _verified(claims_json: str = "{}") -> VerifiedToken:
-    return VerifiedToken(POLICY, None, claims_json, None, KEYS.keys[0], 1, None)  # type: ignore[arg-type]  # not read here
+    claims = read_claims(parse_token(GOOD.access_token), POLICY)
+    subject = Subject(POLICY.issuer, claims.session_handle, claims.user_id, claims.tenant_id)
+    return VerifiedToken(POLICY, claims, claims_json, None, KEYS.keys[0], 1, subject)
 
 
 def test_the_least_recently_used_is_forgotten_first() -> None:
@@ -147,7 +161,7 @@ def test_the_least_recently_used_is_forgotten_first() -> None:
 
 def test_the_memory_is_bounded_in_bytes_too() -> None:
     memory = RememberedTokens(1_000_000)
-    third = "x" * (MAX_BYTES // 3)
+    third = "x" * (MAX_BYTES // 3 - 1000)
     for text in "abcd":
         memory.remember(text, _verified(third))
 
