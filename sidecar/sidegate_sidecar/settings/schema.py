@@ -157,7 +157,10 @@ class IssuerEntry(BaseModel):
         if self._makes_key_source(request_headers={}):
             return _fault_of("request_headers", problem)
         if self._makes_key_source(allow_http=True):
-            problem = f"must be an https URL; http only to loopback, or with allow_http ({PREFIX}ALLOW_HTTP) elsewhere"
+            problem = (
+                "must be an https URL; http only to loopback, or with allow_http"
+                f" ({PREFIX}ALLOW_HTTP for a single issuer) elsewhere"
+            )
         return _fault_of("issuer" if self.discovery else "jwks_url", problem)
 
     def _makes_key_source(self, **changes: object) -> bool:

@@ -70,6 +70,20 @@ def test_a_service_that_a_plane_does_not_serve_is_unknown_to_its_health(folder: 
             assert refused.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_health_lists_what_a_plane_serves(folder: Path, settings: dict[str, str]) -> None:
+    messages: Any = health_pb2  # its stubs know no List either
+    with running_sidecar(folder, **settings) as sidecar, grpc.insecure_channel(sidecar.admin_target) as channel:
+        ask = channel.unary_unary(
+            "/grpc.health.v1.Health/List",
+            request_serializer=messages.HealthListRequest.SerializeToString,
+            response_deserializer=messages.HealthListResponse.FromString,
+        )
+        listed = ask(messages.HealthListRequest(), timeout=10).statuses
+        assert {name: NAME(answer.status) for name, answer in listed.items()} == dict.fromkeys(
+            ["", REVOCATION, SESSIONS], "SERVING"
+        )
+
+
 def test_the_sockets_have_the_modes_that_keep_the_admin_plane_private(folder: Path, settings: dict[str, str]) -> None:
     deep = folder / "run"
     places = {"listen": f"unix://{deep}/data/s,127.0.0.1:0", "admin_listen": f"unix://{deep}/admin/s"}

@@ -1,10 +1,13 @@
 """What an operator writes, right and wrong. Every mistake is told at once, by its name, and never with its value."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import ALGORITHMS, SECOND
 from sidegate_sidecar.settings import (
@@ -339,6 +342,25 @@ def test_a_field_of_the_wrong_kind_is_told_what_it_must_be(members: dict[str, ob
     assert mistakes(issuers(entry(**members))) == [f"SIDEGATE_ISSUERS[0]{told}"]
 
 
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*IssuerEntry.model_fields, "other"]), json_values, max_size=4) | json_values)
+def test_whatever_an_entry_is_it_is_understood_or_refused_in_words_of_ours(written: object) -> None:
+    told: list[str] = []
+    try:
+        load_settings(variables(issuers=json.dumps([written])))
+    except SettingsInvalid as refused:
+        told = refused.mistakes
+
+    assert all(mistake.startswith("SIDEGATE_ISSUERS") for mistake in told)
+    assert re.search("Input|Unable|instance|tuple|pydantic|Extra", "\n".join(told)) is None
+
+
 def test_an_entry_without_its_issuer_is_told_that() -> None:
     nameless = {"jwks_file": "/keys.json"}
 
@@ -350,8 +372,8 @@ def test_an_entry_without_its_issuer_is_told_that() -> None:
     [
         pytest.param(
             ONE | variables(jwks_url="http://keys.example/"),
-            "SIDEGATE_JWKS_URL: must be an https URL; http only to loopback, or with allow_http (SIDEGATE_ALLOW_HTTP)"
-            " elsewhere",
+            "SIDEGATE_JWKS_URL: must be an https URL; http only to loopback, or with allow_http"
+            " (SIDEGATE_ALLOW_HTTP for a single issuer) elsewhere",
             id="plain http",
         ),
         pytest.param(
