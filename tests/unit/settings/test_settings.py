@@ -286,6 +286,11 @@ LISTENERS = "write unix:///path or host:port, or a list of them"
         ("remembered_tokens = inf", "remembered_tokens: must be a whole number"),
         ("remembered_tokens = true", "remembered_tokens: must be a whole number"),
         ("remembered_tokens = []", "remembered_tokens: must be a whole number"),
+        pytest.param(
+            f"remembered_tokens = '{'9' * 5000}'",
+            "remembered_tokens: must be a whole number of a size that makes sense",
+            id="5,000 digits",
+        ),
         ("remembered_tokens = -1", "remembered_tokens: must be at least 0"),
         ("leeway = true", f"leeway: {UNITS}"),
         ("leeway = ['5s']", f"leeway: {UNITS}"),
