@@ -68,8 +68,8 @@ def _ecdsa(curve: ec.EllipticCurve, digest: _Hash) -> Verifies:
     return verifies
 
 
-# What precedes the content, by its length [X.690 §8.1.3]. A sign byte keeps an integer whose top bit is set positive. The
-# longest content is that of P-521: two integers of 66 bytes, each with two before them.
+# What precedes the content, by its length [X.690 §8.1.3]. A sign byte keeps an integer whose top bit is set positive.
+# The longest content is that of P-521: two integers of 66 bytes, each with two before them.
 _INTEGER = [b"\x02" + bytes([length]) for length in range(67)]
 _INTEGER_WITH_SIGN_BYTE = [b"\x02" + bytes([length + 1]) + b"\x00" for length in range(67)]
 _SEQUENCE = [b"\x30" + (b"" if length < 128 else b"\x81") + bytes([length]) for length in range(137)]

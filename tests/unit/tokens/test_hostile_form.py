@@ -234,7 +234,7 @@ def test_row_13_too_many_parts_are_counted_before_anything_is_decoded() -> None:
         (f" {GOOD}", "white space around it"),
         (f"{GOOD}\r\n", "white space around it"),
         (f"{GOOD}\u00a0", "white space around it"),
-        (f"Bearer{GOOD}", "three parts"),
+        (f"Bearer.{GOOD}", "three parts"),
         (GOOD.replace(".", ". "), "three parts"),
     ],
     ids=["Bearer", "bearer", "all of it", "leading space", "line end", "no-break space", "no space", "inside"],
