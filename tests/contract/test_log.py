@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from sidegate_sidecar.model import Attribution, AuditFilter, RevocationKind
+from sidegate_sidecar.model import Attribution, AuditFilter, Revision, RevocationKind
 from sidegate_sidecar.store.protocol import SessionStore
 
 from tests.contract.fakes import HOUR, ISSUER, NOW, OPS, FakeClock, StoreFactory, log_of, quiet, revoke_user, session
@@ -198,3 +198,38 @@ async def test_a_login_racing_a_revocation_of_its_user_is_on_one_side_of_it_or_t
         # The clock stands still: whoever came after a watermark begins one microsecond later, and is alive.
         assert (record.revoke_time is not None) is (record.session_handle in ended)
         assert record.session_handle in ended or record.create_time > NOW
+
+
+async def test_a_store_that_was_set_back_becomes_another(store: SessionStore, open_store: StoreFactory) -> None:
+    other = await open_store()
+    before = await store.read_log(1, 1)
+    await store.renew_identity(before.store_id)
+
+    after = await other.read_log(1, 1)
+
+    assert after.store_id != before.store_id
+    assert after.digest_salt != before.digest_salt
+
+
+async def test_of_several_who_find_a_store_set_back_the_first_renames_it(
+    store: SessionStore, open_store: StoreFactory
+) -> None:
+    other = await open_store()
+    stale = (await store.read_log(1, 1)).store_id
+    await store.renew_identity(stale)
+    renewed = (await store.read_log(1, 1)).store_id
+
+    await other.renew_identity(stale)
+
+    assert (await store.read_log(1, 1)).store_id == renewed
+
+
+async def test_what_was_answered_before_a_store_was_set_back_is_answered_anew(store: SessionStore) -> None:
+    once = Attribution("ops", "", "7c9e6679-7425-40de-944b-e07fc1f90ae7")
+    await store.revoke_sessions(ISSUER, ["s1"], once)
+    await store.renew_identity((await store.read_log(1, 1)).store_id)
+
+    outcome = await store.revoke_sessions(ISSUER, ["s1"], once)
+
+    assert outcome.newly_revoked == ()
+    assert outcome.revision == Revision((await store.read_log(1, 1)).store_id, 1)

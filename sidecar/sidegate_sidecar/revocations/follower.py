@@ -34,6 +34,13 @@ class LogSource(Protocol):
         """Return when the log may have grown since the last call, or after `timeout` s. Raises StoreUnavailable."""
         ...
 
+    async def renew_identity(self, store_id: str) -> None:
+        """Make sure that a log which was set back does not go by the same `store_id`. Raises StoreUnavailable.
+
+        Changes nothing if it has another one by now, or if the source cannot write: whoever can will find it too.
+        """
+        ...
+
 
 class LogFollower:
     """Loads the index once, then keeps it current until cancelled. Never gives up.
@@ -113,6 +120,9 @@ class LogFollower:
         async with self._reading:
             index = self._index
             if index is None or not await self._extend(index):
+                if index is not None:
+                    _log.warning("revocation_log_set_back", store_id=index.revision.store_id)
+                    await self._source.renew_identity(index.revision.store_id)
                 fresh = await self._load()
                 self._index = fresh
                 _log.info(

@@ -48,6 +48,14 @@ class SessionStore(Protocol):
         """The limits that retention rests on."""
         ...
 
+    async def renew_identity(self, store_id: str) -> None:
+        """Give the store a new id and salt if its id is still this one, and forget the answers to requests.
+
+        For whoever found the log set back, by a restored backup: revisions of the two histories must never compare.
+        Of several who find it at once the first wins, and the others' calls change nothing.
+        """
+        ...
+
     async def raise_limits(self, limits: StoreLimits) -> StoreLimits:
         """Raise each limit to the one given where it is lower; never lower one. What is then in force.
 

@@ -135,6 +135,12 @@ class SqliteStore:
         """The limits that retention rests on."""
         return await self._read(self._open_links().reader, sqlite_reading.limits)
 
+    async def renew_identity(self, store_id: str) -> None:
+        """Give the store a new id and salt if its id is still this one."""
+        await self._write(
+            lambda transaction: sqlite_writing.renew_identity(transaction, store_id), timeout=self._write_timeout
+        )
+
     async def raise_limits(self, limits: StoreLimits) -> StoreLimits:
         """Raise each limit to the one given where it is lower; never lower one. What is then in force."""
         return await self._write(

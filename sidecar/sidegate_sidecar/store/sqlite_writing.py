@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -35,6 +36,8 @@ FORGET_REQUESTS = query("sqlite", "forget_requests")
 _ADVANCE_HEAD = query("sqlite", "advance_head")
 _RAISE_LIMITS = query("sqlite", "raise_limits")
 _PUT_OFF_FORGETTING = query("sqlite", "put_off_forgetting")
+_RENEW_IDENTITY = query("sqlite", "renew_identity")
+_FORGET_ALL_REQUESTS = query("sqlite", "forget_all_requests")
 _REMEMBER_REQUEST = query("sqlite", "remember_request")
 
 
@@ -99,6 +102,15 @@ async def raise_limits(transaction: Transaction, limits: StoreLimits) -> StoreLi
     if growth:
         await transaction.connection.execute_fetchall(_PUT_OFF_FORGETTING, {"growth": growth})
     return raised
+
+
+async def renew_identity(transaction: Transaction, store_id: str) -> None:
+    """Make it another store, if it is still the one named."""
+    if transaction.store_id == store_id:
+        await transaction.connection.execute_fetchall(
+            _RENEW_IDENTITY, {"store_id": store_id, "new_store_id": str(uuid.uuid4())}
+        )
+        await transaction.connection.execute_fetchall(_FORGET_ALL_REQUESTS)
 
 
 async def register(transaction: Transaction, registrations: Sequence[Registration]) -> list[SessionRecord]:

@@ -43,6 +43,7 @@ class ScriptedLog:
         wakes: Whether followers are told of what is appended.
         reads: What was asked for: the first sequence and the limit.
         read_times: When, by the loop's clock.
+        renewed: Each store that it was made by `renew_identity`, with its entries.
     """
 
     store_id: str = "store-1"
@@ -52,6 +53,7 @@ class ScriptedLog:
     wakes: bool = True
     reads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     read_times: list[float] = field(default_factory=list[float])
+    renewed: list[tuple[str, list[LogEntry]]] = field(default_factory=list[tuple[str, list[LogEntry]]])
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -80,6 +82,14 @@ class ScriptedLog:
         self.store_id = store_id or self.store_id
         if self.wakes:
             self._changed.set()
+
+    async def renew_identity(self, store_id: str) -> None:
+        await self._gate.wait()
+        if self.down:
+            raise StoreUnavailable("down")
+        if self.store_id == store_id:
+            self.store_id = f"{store_id} renewed"
+            self.renewed.append((self.store_id, self.entries))
 
     def __post_init__(self) -> None:
         self.release()
