@@ -105,7 +105,7 @@ class FixedKeys:
         """The set."""
         return self._keys
 
-    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
+    async def key_set_with(self, issuer: str, key_id: str | None) -> KeySet:
         """The set; it has all there are."""
         return self._keys
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import KeySet, Reason, Subject
+from sidegate_sidecar.model import KeySet, Reason, Subject, VerificationKey
 from sidegate_sidecar.remembered import RememberedTokens, VerifiedToken
 from sidegate_sidecar.tokens import (
     MAX_TOKEN_BYTES,
@@ -32,7 +32,7 @@ class Keys(Protocol):
         """The current set. Raises KeysUnavailable."""
         ...
 
-    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
+    async def key_set_with(self, issuer: str, key_id: str | None) -> KeySet:
         """The set after the issuer was really asked for a key that the current one lacks. Raises KeysUnavailable."""
         ...
 
@@ -68,18 +68,19 @@ class Authenticator:
         policy = self._policy_of(token)
         claims = read_claims(token, policy)
         key_set = self._keys.key_set(policy.issuer)
-        candidates = candidate_keys(token, key_set, policy)
-        if not candidates and token.key_id is not None:
+        key = _verifying_key(token, key_set, policy)
+        if key is None:
             key_set = yield partial(self._keys.key_set_with, policy.issuer, token.key_id)
             candidates = candidate_keys(token, key_set, policy)
-        if not candidates:
-            raise Rejected(Reason.UNKNOWN_KEY, "the issuer publishes no such key")
+            if not candidates:
+                raise Rejected(Reason.UNKNOWN_KEY, "the issuer publishes no such key")
+            key = verify_signature(token, candidates)
         verified = VerifiedToken(
             policy=policy,
             claims=claims,
             claims_json=token.claims_json,
             token_type=token.token_type,
-            key=verify_signature(token, candidates),
+            key=key,
             key_set_generation=key_set.generation,
             subject=Subject(policy.issuer, claims.session_handle, claims.user_id, claims.tenant_id),
         )
@@ -98,3 +99,22 @@ class Authenticator:
                 raise Rejected(Reason.MISSING_CLAIM, "the token has no iss")
             raise Rejected(Reason.WRONG_ISSUER, "no configured issuer goes by the token's iss")
         return policy
+
+
+def _verifying_key(token: ParsedToken, key_set: KeySet, policy: IssuerPolicy) -> VerificationKey | None:
+    """The key that verifies the token. None: the set may lack it, and the issuer have added it since.
+
+    That is so if the set has no such `kid`, or if the token names none and no key of the set has signed it.
+
+    Raises:
+        Rejected: The token names a key that has not signed it, or may not.
+    """
+    candidates = candidate_keys(token, key_set, policy)
+    if not candidates:
+        return None
+    try:
+        return verify_signature(token, candidates)
+    except Rejected:
+        if token.key_id is None:
+            return None
+        raise

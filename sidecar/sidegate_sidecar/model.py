@@ -141,12 +141,15 @@ class VerificationKey:
         key_id: Its `kid`, if it has one.
         algorithms: The JWS algorithms that it may verify: the one that its JWK pins, else all of its type and curve.
         thumbprint: RFC 7638, SHA-256, base64url without padding. Names the key whatever its `kid`.
+        serves_any_key_id: Whether it also verifies tokens whose `kid` no key has: it is the issuer's one key, from a
+            source that cannot name it.
     """
 
     key_id: str | None
     algorithms: frozenset[str]
     thumbprint: str
     public_key: PublicKey
+    serves_any_key_id: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import BinaryIO, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -120,6 +121,8 @@ def _pem_content(document: bytes, source: PemFile) -> JwksContent:
     if not isinstance(key, PublicKey):
         raise _NoPublicKey("it holds a key of a type that tokens are not verified with")
     try:
-        return JwksContent((verification_key(key, key_id=source.key_id, algorithm=source.algorithm),))
+        usable = verification_key(key, key_id=source.key_id, algorithm=source.algorithm)
     except UnusableKey as error:
         raise _NoPublicKey(f"its key is not fit for use: {error}") from None
+    # PEM has no place for a `kid`; most issuers write one into their tokens all the same.
+    return JwksContent((replace(usable, serves_any_key_id=source.key_id is None),))

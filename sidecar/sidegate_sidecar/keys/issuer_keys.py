@@ -122,8 +122,10 @@ class IssuerKeys:
             raise KeysUnavailable("the issuer's keys could not be loaded")
         return current
 
-    async def key_set_with(self, key_id: str) -> KeySet:
+    async def key_set_with(self, key_id: str | None) -> KeySet:
         """The set, with a key of that `kid` if the issuer has one. A set without it is proof that it has none.
+
+        None stands for a key without a name, which the current set always lacks.
 
         Asks the issuer if the current set lacks it; all who wait share one load.
 
@@ -140,7 +142,8 @@ class IssuerKeys:
                     if current is not None and key_id in current.by_id:
                         return current
                     if self._answered_since(begun_before) or self._answered_within_pause(key_id):
-                        self._absent.add(key_id)
+                        if key_id is not None:
+                            self._absent.add(key_id)
                         return self.key_set()
                     if not self._loading:
                         if self._begun > begun_before or self._closed or not self._bucket.take():
@@ -178,7 +181,7 @@ class IssuerKeys:
         last = self._last
         return last is not None and last.number > begun_before and last.refresh_in is not None
 
-    def _answered_within_pause(self, key_id: str) -> bool:
+    def _answered_within_pause(self, key_id: str | None) -> bool:
         """Whether the issuer may not be asked for this key just now, but was less than one pause of the bucket ago, and
         answered. The bucket's last token is for keys that were never asked for. An attempt that is under way is waited
         for: it may bring the key.
@@ -186,7 +189,7 @@ class IssuerKeys:
         last = self._last
         if self._loading or last is None or last.refresh_in is None:
             return False
-        spendable = self._bucket.tokens() - (1 if key_id in self._absent else 0)
+        spendable = self._bucket.tokens() - (1 if key_id is None or key_id in self._absent else 0)
         return spendable <= 0 and self._clocks.monotonic() - last.began_at <= PAUSE_SECONDS
 
     async def _refresh(self) -> None:

@@ -76,8 +76,10 @@ class KeyRing:
         """
         return self._issuers[issuer].key_set()
 
-    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
+    async def key_set_with(self, issuer: str, key_id: str | None) -> KeySet:
         """The set of an issuer that was really asked for a `kid` which the current set lacks. Within 500 ms.
+
+        Without a `kid`: for a token that has none, and that no key of the current set has signed.
 
         Raises:
             KeysUnavailable: It could not be asked. Not having the key is an answer: a set without it.

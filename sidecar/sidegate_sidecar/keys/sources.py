@@ -108,7 +108,7 @@ class PemFile:
     """One public key in a PEM file ("BEGIN PUBLIC KEY"), reloaded when it changes.
 
     Attributes:
-        key_id: The `kid` that its tokens carry. None: they carry none.
+        key_id: The `kid` that its tokens carry. None: any, or none.
         algorithm: The only algorithm to use it with. None: every one of its type.
     """
 

@@ -34,7 +34,7 @@ def candidate_keys(token: ParsedToken, key_set: KeySet, policy: IssuerPolicy) ->
         return tuple(islice((key for key in key_set.keys if algorithm in key.algorithms), limit))
     key = key_set.by_id.get(token.key_id)
     if key is None:
-        return ()
+        return tuple(key for key in key_set.keys if key.serves_any_key_id and algorithm in key.algorithms)
     if algorithm not in key.algorithms:
         raise Rejected(Reason.UNSUPPORTED_ALGORITHM, "the token's key is not made for its alg")
     return (key,)

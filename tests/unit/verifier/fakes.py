@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import KeysUnavailable
 from sidegate_sidecar.model import (
@@ -44,6 +45,8 @@ POLICY = IssuerPolicy(
 KEYS = KeySet(1, (signer(ALGORITHM).key(),))
 THUMBPRINT = KEYS.keys[0].thumbprint
 NO_KEYS = KeySet(0, ())
+# Of the same name and algorithm, and it has signed nothing here.
+ANOTHERS_KEY = replace(KEYS.keys[0], thumbprint="another", public_key=Ed25519PrivateKey.generate().public_key())
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -97,14 +100,14 @@ class FakeKeys:
 
     def __init__(self) -> None:
         self.current: KeySet | None = KEYS
-        self.refetches: HeldCalls[str, KeySet] = HeldCalls()
+        self.refetches: HeldCalls[str | None, KeySet] = HeldCalls()
 
     def key_set(self, issuer: str) -> KeySet:
         if self.current is None:
             raise KeysUnavailable("the issuer has not answered yet")
         return self.current
 
-    async def key_set_with(self, issuer: str, key_id: str) -> KeySet:
+    async def key_set_with(self, issuer: str, key_id: str | None) -> KeySet:
         self.current = await self.refetches.ask(key_id)
         return self.current
 

@@ -8,9 +8,9 @@ from sidegate_sidecar.model import SECOND, Demand, KeySet, Reason, RevocationKin
 from sidegate_sidecar.remembered import MAX_BYTES, RememberedTokens, VerifiedToken
 from sidegate_sidecar.tokens import parse_token, read_claims
 
-from tests.unit.tokens.minting import NOW, signer
+from tests.unit.tokens.minting import NOW
 from tests.unit.verifier.fakes import (
-    ALGORITHM,
+    ANOTHERS_KEY,
     GOOD,
     KEYS,
     NOTHING,
@@ -22,8 +22,6 @@ from tests.unit.verifier.fakes import (
     reason_of,
     token,
 )
-
-ANOTHERS_KEY = replace(signer("ES384").key(), key_id=KEYS.keys[0].key_id, algorithms=frozenset({ALGORITHM}))
 
 
 async def _bench_that_remembers(demand: Demand = GOOD) -> Bench:

@@ -35,12 +35,12 @@ from sidegate_sidecar.verifier import Verifier
 from tests.unit.tokens.minting import ISSUER, KEY_ID, NOW, NOW_MICROS, claims_without, header, mint, signer
 from tests.unit.verifier.fakes import (
     ALGORITHM,
+    ANOTHERS_KEY,
     CHECKED,
     FRESH,
     GOOD,
     HANDLE,
     KEYS,
-    NO_KEYS,
     NOTHING,
     POLICY,
     STORE,
@@ -210,16 +210,6 @@ async def test_a_key_that_the_issuer_added_verifies() -> None:
     (await bench.keys.refetches.next()).answer(KeySet(2, (*KEYS.keys, signer(ALGORITHM).key("new"))))
 
     assert (await verdict).evidence.key_id == "new"
-
-
-async def test_a_token_without_kid_costs_the_issuer_nothing() -> None:
-    bench = Bench()
-    bench.keys.current = NO_KEYS
-
-    text = mint(head={"alg": ALGORITHM}, algorithm=ALGORITHM)
-
-    assert reason_of(await bench.verify(Demand(text))) is Reason.UNKNOWN_KEY
-    assert bench.waits_made == 0
 
 
 async def test_the_evidence_names_no_key_that_did_not_verify() -> None:
@@ -479,3 +469,47 @@ async def test_no_message_of_a_rejection_gives_the_token_away() -> None:
     assert isinstance(verdict.outcome, Rejection)
     for secret in (HANDLE, USER, *GOOD.access_token.split(".")):
         assert secret not in verdict.outcome.message
+
+
+# Step 2, for tokens without `kid`.
+
+
+def _without_key_id() -> Demand:
+    return Demand(mint(head={"alg": ALGORITHM, "typ": "JWT"}, algorithm=ALGORITHM))
+
+
+async def test_a_token_without_kid_that_no_key_has_signed_asks_the_issuer_for_a_newer_one() -> None:
+    bench = Bench()
+    bench.keys.current = KeySet(1, (ANOTHERS_KEY,))
+    verdict = bench.begin(_without_key_id())
+    refetch = await bench.keys.refetches.next()
+    refetch.answer(KeySet(2, (ANOTHERS_KEY, *KEYS.keys)))
+
+    assert refetch.question is None
+    assert is_valid(await verdict)
+
+
+@pytest.mark.parametrize(
+    ("published", "reason"),
+    [
+        pytest.param(
+            KeySet(1, (ANOTHERS_KEY,)), Reason.BAD_SIGNATURE, id="keys of its algorithm, none of which signed it"
+        ),
+        pytest.param(KeySet(1, ()), Reason.UNKNOWN_KEY, id="no key of its algorithm"),
+    ],
+)
+async def test_a_token_without_kid_is_refused_once_the_issuer_was_asked(published: KeySet, reason: Reason) -> None:
+    bench = Bench()
+    bench.keys.current = published
+    verdict = bench.begin(_without_key_id())
+    (await bench.keys.refetches.next()).answer(published)
+
+    assert reason_of(await verdict) is reason
+
+
+async def test_a_token_that_names_its_key_never_asks_for_another() -> None:
+    bench = Bench()
+    bench.keys.current = KeySet(1, (ANOTHERS_KEY,))
+
+    assert reason_of(await bench.verify(GOOD)) is Reason.BAD_SIGNATURE
+    assert bench.keys.refetches.made == []
