@@ -178,7 +178,7 @@ class Verifier:
         return verdict.evidence.revision != revision or verdict.outcome.token_expire_time <= self._clock()
 
     def _decide(self, demand: Demand) -> _Steps:
-        """The decision, step by step as DESIGN "How Verify decides" numbers them."""
+        """The decision, step by step as docs/concepts.md, "How Verify decides" numbers them."""
         _check_demand(demand, self._backing)
         source, key_id = Source.LOCAL, None
         try:
@@ -194,8 +194,9 @@ class Verifier:
                 try:
                     yield partial(revocations.reach, demand.at_least_as_fresh, FRESHNESS_WAIT_SECONDS)
                 except RevisionNotReached:
-                    facts = yield partial(sessions.look_up, subject)
-                    check_freshness(facts.revision, demand.at_least_as_fresh)
+                    seen: StoreFacts = yield partial(sessions.look_up, subject)
+                    check_freshness(seen.revision, demand.at_least_as_fresh)
+                    facts = seen
             if demand.check_database and facts is None:  # 5
                 facts = yield partial(sessions.look_up, subject)
             while True:  # 6: last, and again after every wait
