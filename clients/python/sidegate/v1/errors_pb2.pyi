@@ -61,7 +61,9 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 42
     """UNAVAILABLE. The store was needed and did not answer in time. A write may or may not have happened."""
     ERROR_REASON_REVISION_NOT_REACHED: _ErrorReason.ValueType  # 43
-    """UNAVAILABLE. The state asked for by `at_least_as_fresh` could not be reached in time."""
+    """UNAVAILABLE. The state asked for by `at_least_as_fresh` could not be reached in time; or, of a Revoke, the state
+    after it: the revocation is durable, and this sidecar's index is late.
+    """
     ERROR_REASON_FOREIGN_REVISION: _ErrorReason.ValueType  # 44
     """UNAVAILABLE. The revision belongs to another store."""
     ERROR_REASON_INDEX_TOO_OLD: _ErrorReason.ValueType  # 45
@@ -119,7 +121,9 @@ ERROR_REASON_INDEX_NOT_LOADED: ErrorReason.ValueType  # 41
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 42
 """UNAVAILABLE. The store was needed and did not answer in time. A write may or may not have happened."""
 ERROR_REASON_REVISION_NOT_REACHED: ErrorReason.ValueType  # 43
-"""UNAVAILABLE. The state asked for by `at_least_as_fresh` could not be reached in time."""
+"""UNAVAILABLE. The state asked for by `at_least_as_fresh` could not be reached in time; or, of a Revoke, the state
+after it: the revocation is durable, and this sidecar's index is late.
+"""
 ERROR_REASON_FOREIGN_REVISION: ErrorReason.ValueType  # 44
 """UNAVAILABLE. The revision belongs to another store."""
 ERROR_REASON_INDEX_TOO_OLD: ErrorReason.ValueType  # 45

@@ -35,7 +35,8 @@ class RevocationServiceStub(object):
     * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
     is safe: it returns the first answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-    * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+    * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+    this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     def __init__(self, channel):
@@ -86,7 +87,8 @@ class RevocationServiceServicer(object):
     * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
     is safe: it returns the first answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-    * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+    * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+    this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     def RevokeSession(self, request, context):
@@ -187,7 +189,8 @@ class RevocationService(object):
     * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
     is safe: it returns the first answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-    * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+    * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+    this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     @staticmethod

@@ -30,7 +30,8 @@ class RevocationServiceStub:
       * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
         is safe: it returns the first answer if there was one.
       * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-      * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+      * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+        this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -88,7 +89,8 @@ class RevocationServiceAsyncStub:
       * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
         is safe: it returns the first answer if there was one.
       * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-      * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+      * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+        this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     RevokeSession: grpc.aio.UnaryUnaryMultiCallable[
@@ -145,7 +147,8 @@ class RevocationServiceServicer(metaclass=abc.ABCMeta):
       * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
         is safe: it returns the first answer if there was one.
       * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
-      * UNAVAILABLE: the store did not answer; STORE_UNAVAILABLE.
+      * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
+        this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
     """
 
     @abc.abstractmethod
