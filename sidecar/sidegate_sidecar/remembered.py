@@ -39,8 +39,8 @@ class VerifiedToken(NamedTuple):
 class RememberedTokens:
     """The most recently used of the verified tokens, by the SHA-256 of their whole text.
 
-    The whole text, for two spellings of one signature are two tokens (SECURITY rows 8 and 23), and a hash, so that no
-    token lies in memory longer than its call.
+    The whole text, for two spellings of one signature are two tokens (docs/hostile-tokens.md rows 8 and 23), and a
+    hash, so that no token lies in memory longer than its call.
 
     Args:
         limit: How many at most. 0 remembers none.

@@ -54,7 +54,7 @@ def parse_jwks(document: bytes) -> JwksContent:
     Raises:
         NotAKeySet: Over 1 MiB, not strict JSON, or without an array `keys`.
 
-    Source of what is dropped: SECURITY.md §1 rows 2, 3 and 20.
+    Source of what is dropped: docs/hostile-tokens.md rows 2, 3 and 20.
     """
     if len(document) > MAX_DOCUMENT_BYTES:
         raise NotAKeySet(f"it is larger than {MAX_DOCUMENT_BYTES} bytes")

@@ -1,6 +1,6 @@
 """Which public keys are fit to verify with, and how a key is named whatever its `kid`.
 
-Source of the bounds: SECURITY.md §1 row 20, RFC 7518 §3.3 to §3.5 and §6, RFC 8037.
+Source of the bounds: docs/hostile-tokens.md row 20, RFC 7518 §3.3 to §3.5 and §6, RFC 8037.
 """
 
 import base64
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sidegate_sidecar.model import ALGORITHMS, CURVE_ALGORITHMS, RSA_ALGORITHMS, PublicKey, VerificationKey
 
-MAX_KEY_ID_LENGTH = 256  # characters; SECURITY.md §1 row 5 refuses longer ones in tokens
+MAX_KEY_ID_LENGTH = 256  # characters; docs/hostile-tokens.md row 5 refuses longer ones in tokens
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096  # 8192 bits cost 0.3 ms a check
 

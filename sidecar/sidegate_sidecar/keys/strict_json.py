@@ -29,7 +29,7 @@ def parse_strict_json(document: bytes) -> Json:
     Raises:
         NotStrictJson: Bad UTF-8, a byte order mark, NaN or Infinity, nested too deep, too many members, or no JSON.
 
-    Source: RFC 8259 §4 and §8.1; SECURITY.md §1 rows 10 to 12.
+    Source: RFC 8259 §4 and §8.1; docs/hostile-tokens.md rows 10 to 12.
     """
     if document.count(b",") > MAX_COMMAS:
         raise NotStrictJson("it has too many members")

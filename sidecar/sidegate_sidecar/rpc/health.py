@@ -1,7 +1,7 @@
 """gRPC health (`grpc.health.v1.Health`) of one server, with watches that end when the server does.
 
-The one of grpc_health keeps its Watch streams open for ever, so that a single health checker holds the shutdown for the
-whole grace (SECURITY.md §2).
+The one of grpc_health keeps its Watch streams open for ever, and a server that stops waits for open calls: a single
+health checker would hold every shutdown for the whole grace.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ class SharedLookup:
     """Gathers single look-ups into shared queries.
 
     A look-up joins only a query that has not been sent yet: an answer that was under way before the question was asked
-    may not know of a revocation acknowledged in between (DESIGN.md, "How Verify decides", step 5).
+    may not know of a revocation acknowledged in between (docs/concepts.md, "How Verify decides", step 5).
 
     Args:
         look_up: The store's; called with at most `max_batch` different subjects.

@@ -21,7 +21,7 @@ def verify_token(text: str, key_set: KeySet, policy: IssuerPolicy, demand: Deman
         now: The instant to judge it at.
 
     Raises:
-        Rejected: The first reason met, in the order of DESIGN.md "How Verify decides".
+        Rejected: The first reason met, in the order of docs/concepts.md, "How Verify decides".
     """
     token = parse_token(text)
     _check_issuer(token, policy)

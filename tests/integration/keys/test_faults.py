@@ -1,4 +1,4 @@
-"""SECURITY.md §1 row 22 and guarantee 5: whatever the issuer does, the last good set stays, and nothing is made up."""
+"""docs/hostile-tokens.md row 22: whatever the issuer does, the last good set stays, and nothing is made up."""
 
 import gzip
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""The saved copy: a sidecar restarted while the issuer is down goes on. DESIGN.md "Keys", guarantee 5."""
+"""The saved copy: a sidecar restarted while the issuer is down goes on."""
 
 import time
 from pathlib import Path

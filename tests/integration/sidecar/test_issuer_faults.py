@@ -181,7 +181,7 @@ def test_a_flood_of_unknown_keys_asks_the_issuer_no_more_than_the_bucket_allows(
                     client.verify(issuer.mint(headers={"kid": f"flood-{number}"}), timeout=5)
             elapsed = time.monotonic() - began
 
-            # DESIGN.md, "How Verify decides", step 2: a burst of 3, then one per 2 s.
+            # docs/concepts.md, "How Verify decides", step 2: a burst of 3, then one per 2 s.
             assert 1 <= server.asked - asked_before <= 3 + elapsed / 2 + 1
             assert client.verify(issuer.mint()).user_id == "alice"
 

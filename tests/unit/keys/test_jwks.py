@@ -1,4 +1,4 @@
-"""SECURITY.md §1 row 20 and its neighbours 2 and 3, one by one."""
+"""docs/hostile-tokens.md row 20 and its neighbours 2 and 3, one by one."""
 
 import base64
 import json

@@ -1,4 +1,7 @@
-"""One event, one line, whatever is in it. SECURITY.md, row 24. In a process of its own, for logging is set up once."""
+"""One event, one line, whatever is in it: docs/hostile-tokens.md row 24.
+
+In a process of its own, for logging is set up once.
+"""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""SECURITY.md §1, the rows about what claims hold: 15, 16, 18, and 17 where `aud` is malformed."""
+"""docs/hostile-tokens.md, the rows about what claims hold: 15, 16, 18, and 17 where `aud` is malformed."""
 
 from dataclasses import dataclass, replace
 

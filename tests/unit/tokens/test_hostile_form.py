@@ -1,4 +1,4 @@
-"""SECURITY.md §1, the rows about the compact form, the header and the JSON: 1, 2, 4, 5, 9 to 14, 24."""
+"""docs/hostile-tokens.md, the rows about the compact form, the header and the JSON: 1, 2, 4, 5, 9 to 14, 24."""
 
 import hmac
 import json

@@ -1,4 +1,4 @@
-"""SECURITY.md §1, the rows about keys and signatures: 3, 6, 7, 8, 14."""
+"""docs/hostile-tokens.md, the rows about keys and signatures: 3, 6, 7, 8, 14."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""Watermarks and tokens by two clocks. DESIGN.md, "How Verify decides", step 7.
+"""Watermarks and tokens by two clocks. docs/concepts.md, "How Verify decides", step 7.
 
 T is 20:00:00 by the database's clock; the issuer's clock may be 2 s off it. A token's begin is given in microseconds
 relative to T.

@@ -1,4 +1,4 @@
-"""DESIGN.md, "How Verify decides": the steps, their order, and what each answers."""
+"""docs/concepts.md, "How Verify decides": the steps, their order, and what each answers."""
 
 from collections.abc import Callable
 from dataclasses import replace

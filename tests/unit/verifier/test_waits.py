@@ -1,4 +1,4 @@
-"""A decision waits, the world moves on: what happened meanwhile counts. DESIGN.md, "How Verify decides", step 6."""
+"""A decision waits, the world moves on: what happened meanwhile counts. docs/concepts.md, "How Verify decides", 6."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
