@@ -12,9 +12,11 @@ from typing import Any, TypeAlias
 # family, type, protocol, canonical name, socket address: as getaddrinfo returns them and aiohttp hands them on.
 AddressInfo: TypeAlias = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 
-# Where clouds hand credentials to whoever asks from the inside, so far as they are not link-local anyway: AWS over
-# IPv6, Alibaba Cloud, Azure, Oracle Cloud.
-_METADATA = frozenset(map(ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")))
+# Where clouds hand credentials to whoever asks from the inside, so far as they are not link-local anyway: AWS and
+# Google Cloud over IPv6, Alibaba Cloud, Azure, Oracle Cloud.
+_METADATA = frozenset(
+    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
+)
 _RESERVED = ip_network("240.0.0.0/4")  # RFC 1112 §4, with the broadcast address
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 §2.1
 

@@ -1,4 +1,4 @@
-"""SECURITY.md §1 row 22: the addresses that keys are never fetched from."""
+"""docs/hostile-tokens.md row 22: the addresses that keys are never fetched from."""
 
 import socket
 
@@ -23,6 +23,7 @@ REFUSED = [
     "192.0.0.192",
     "fd00:ec2::254",
     "fd00:ec2::254%eth0",
+    "fd20:ce::254",
     "::ffff:169.254.169.254",
     "::ffff:0.0.0.0",
     "::169.254.169.254",
