@@ -62,7 +62,7 @@ class FileLoader:
             raise self._failure(outcome)
         return Loaded(outcome, POLL_SECONDS)
 
-    def retry_in(self, failures: int) -> float:
+    def retry_in(self, failures: int, *, without_keys: bool) -> float:
         """As in KeyLoader. A file is no farther away for having been broken."""
         return POLL_SECONDS
 

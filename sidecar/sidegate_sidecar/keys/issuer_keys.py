@@ -132,7 +132,7 @@ class IssuerKeys:
         Raises:
             KeysUnavailable: The issuer did not answer in time, or may not be asked again so soon.
 
-        Source: DESIGN.md, "How Verify decides", step 2.
+        Source: docs/concepts.md, "How Verify decides", step 2.
         """
         begun_before = self._begun
         try:
@@ -197,8 +197,10 @@ class IssuerKeys:
             self._load()
             await self._attempt_over()
             last = self._last
-            refresh_in = None if last is None else last.refresh_in
-            await self._clocks.sleep(self._loader.retry_in(self._failures) if refresh_in is None else refresh_in)
+            wait = None if last is None else last.refresh_in
+            if wait is None:
+                wait = self._loader.retry_in(self._failures, without_keys=self._current() is None)
+            await self._clocks.sleep(wait)
 
     def _load(self) -> asyncio.Task[None]:
         """Join the attempt that is under way, or begin one."""

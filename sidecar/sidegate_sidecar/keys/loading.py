@@ -36,8 +36,12 @@ class KeyLoader(Protocol):
         """
         ...
 
-    def retry_in(self, failures: int) -> float:
-        """How long to wait, in seconds, after so many failures in a row (1 or more)."""
+    def retry_in(self, failures: int, *, without_keys: bool) -> float:
+        """How long to wait, in seconds, after so many failures in a row (1 or more).
+
+        Args:
+            without_keys: Whether no token of the issuer can be verified until there is an answer.
+        """
         ...
 
 

@@ -13,6 +13,7 @@ from sidegate_sidecar.keys.strict_json import NotStrictJson, parse_strict_json
 
 FIRST_RETRY_SECONDS = 1.0
 LAST_RETRY_SECONDS = 60.0
+LAST_RETRY_WITHOUT_KEYS_SECONDS = 5.0  # nothing of the issuer can be verified until it answers
 
 Jitter = Callable[[float, float], float]
 """A number between two others. Sidecars that started together, or lost the same issuer together, must not ask it in
@@ -26,9 +27,12 @@ def refresh_in(config: IssuerKeysConfig, max_age: float | None, jitter: Jitter =
     return max(config.min_refresh, jitter(0.8 * span, 0.95 * span))
 
 
-def backoff(failures: int, jitter: Jitter = random.uniform) -> float:
-    """How long to wait after so many failures in a row: twice as long each time, up to a minute, half of it by lot."""
-    span = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 10))
+def backoff(failures: int, *, without_keys: bool, jitter: Jitter = random.uniform) -> float:
+    """How long to wait after so many failures in a row: twice as long each time, half of it by lot. Up to a minute, or
+    without any keys up to 5 s.
+    """
+    longest = LAST_RETRY_WITHOUT_KEYS_SECONDS if without_keys else LAST_RETRY_SECONDS
+    span = min(longest, FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 10))
     return jitter(span / 2, span)
 
 
@@ -59,9 +63,9 @@ class UrlLoader:
             raise LoadFailed(f"{fetched.shown_url}: {error}") from None
         return Loaded(content, refresh_in(self._config, fetched.max_age))
 
-    def retry_in(self, failures: int) -> float:
+    def retry_in(self, failures: int, *, without_keys: bool) -> float:
         """As in KeyLoader."""
-        return backoff(failures)
+        return backoff(failures, without_keys=without_keys)
 
     async def _fetch_keys(self) -> Fetched:
         source = self._source

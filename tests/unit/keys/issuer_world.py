@@ -17,6 +17,7 @@ from tests.unit.keys.key_material import named_keys
 
 REFRESH = 300.0
 RETRY = 7.0
+RETRY_WITHOUT_KEYS = 5.0
 OUTAGE_CAP = 3600.0
 
 
@@ -36,8 +37,8 @@ class FakeIssuer:
         finally:
             self._answer = None
 
-    def retry_in(self, failures: int) -> float:
-        return RETRY * failures
+    def retry_in(self, failures: int, *, without_keys: bool) -> float:
+        return RETRY_WITHOUT_KEYS if without_keys else RETRY * failures
 
     async def answer(self, *key_ids: str, content: JwksContent | None = None) -> None:
         assert self._answer is not None, "nobody asks"

@@ -7,7 +7,7 @@ from sidegate_sidecar.errors import KeysUnavailable
 from sidegate_sidecar.keys.jwks import DroppedMember, JwksContent
 
 from tests.unit.keys.fake_time import settle
-from tests.unit.keys.issuer_world import OUTAGE_CAP, REFRESH, RETRY, World, outcome
+from tests.unit.keys.issuer_world import OUTAGE_CAP, REFRESH, RETRY, RETRY_WITHOUT_KEYS, World, outcome
 from tests.unit.keys.key_material import named_keys
 
 # How long a set lives.
@@ -54,6 +54,26 @@ async def test_keys_are_refreshed_when_the_loader_says_and_retried_ever_later(wo
 
     assert world.time.slept[-1] == REFRESH
     assert [call["error"] for call in world.logged("keys_not_loaded")] == ["the server answered 503"]
+
+
+async def test_an_issuer_down_at_start_is_asked_often_until_it_has_answered_once() -> None:
+    world = World()
+    starting = asyncio.create_task(world.keys.start())
+    await settle()
+    await world.issuer.fail()
+    await starting
+    for _ in range(3):
+        assert world.time.slept[-1] == RETRY_WITHOUT_KEYS
+        await world.time.advance(RETRY_WITHOUT_KEYS)
+        await world.issuer.fail()
+
+    await world.time.advance(RETRY_WITHOUT_KEYS)
+    await world.issuer.answer("first")
+    await world.time.advance(REFRESH)
+    await world.issuer.fail()
+
+    assert world.time.slept[-1] == RETRY
+    await world.close()
 
 
 async def test_while_there_are_no_keys_at_all_the_log_says_so_again_once_a_minute() -> None:

@@ -60,8 +60,17 @@ def test_keys_are_fetched_before_they_are_stale_within_bounds(
 
 
 def test_a_failing_issuer_is_asked_ever_less_down_to_once_a_minute() -> None:
-    assert [backoff(failures, latest) for failures in (1, 2, 3, 6, 7, 8, 10_000)] == [1, 2, 4, 32, 60, 60, 60]
-    assert backoff(3, earliest) == 2
+    waits = [backoff(failures, without_keys=False, jitter=latest) for failures in (1, 2, 3, 6, 7, 8, 10_000)]
+
+    assert waits == [1, 2, 4, 32, 60, 60, 60]
+    assert backoff(3, without_keys=False, jitter=earliest) == 2
+
+
+def test_an_issuer_without_any_keys_is_asked_again_within_5_s() -> None:
+    waits = [backoff(failures, without_keys=True, jitter=latest) for failures in (1, 2, 3, 4, 10_000)]
+
+    assert waits == [1, 2, 4, 5, 5]
+    assert backoff(10_000, without_keys=True, jitter=earliest) == 2.5
 
 
 @pytest.mark.parametrize(
