@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from sidegate_sidecar.errors import InvalidRequest, NotFound, RequestRefused
 from sidegate_sidecar.model import (
+    MAX_NAME_BYTES,
     Attribution,
     AuditEntry,
     AuditFilter,
@@ -22,7 +23,6 @@ from sidegate_sidecar.model import (
 )
 from sidegate_sidecar.store.protocol import SessionStore
 
-MAX_NAME_BYTES = 512  # issuers' subject identifiers have at most 255 characters (OpenID Connect Core §2)
 MAX_REASON_BYTES = 1024
 MAX_BATCH = 1000
 MAX_PAGE = 1000

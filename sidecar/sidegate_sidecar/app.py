@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
+from sidegate.v1 import feed_pb2_grpc, revocation_pb2_grpc, verification_pb2_grpc
 
 from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.authentication import Authenticator
+from sidegate_sidecar.durations import format_duration
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
 from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
-from sidegate_sidecar.model import SECOND, Micros, ServingStatus, StoreLimits, StoreState
+from sidegate_sidecar.model import SECOND, ServingStatus, StoreLimits, StoreState, wall_clock
 from sidegate_sidecar.revocations.follower import LogFollower
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
+from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.verification import VerificationService
 from sidegate_sidecar.settings import Settings, StoreSettings
@@ -31,14 +32,10 @@ from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
 from sidegate_sidecar.verifier import Backing, Verifier
 
+VERSION = version("sidegate")  # once: it reads files, and the status is asked for on the event loop
 READINESS_SECONDS = 0.05  # how often the sidecar looks whether it has become able to answer
 
 _log = structlog.get_logger(__name__)
-
-
-def now_micros() -> Micros:
-    """The wall clock."""
-    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class Sidecar:
 
     async def _open_store(self, path: Path) -> _StoreSide:
         limits = store_limits(self._settings)
-        store = SqliteStore(path, clock=now_micros)
+        store = SqliteStore(path, clock=wall_clock)
         self._owned.push_async_callback(store.close)
         with _failing_to_start(path):
             await store.migrate(limits)
@@ -109,14 +106,15 @@ class Sidecar:
             [issuer.policy for issuer in self._issuers], key_ring, remembered=settings.remembered_tokens
         )
         backing = None if side is None else Backing(side.follower, side.lookup)
-        verifier = Verifier(authenticator, backing, clock=now_micros)
-        verification = VerificationService(verifier, lambda: _serving_status(key_ring, side))
+        verifier = Verifier(authenticator, backing, clock=wall_clock)
+        verification = VerificationService(verifier, lambda: serving_status(key_ring, side))
         return Endpoint(
             [
                 Service(
                     "sidegate.v1.VerificationService",
                     partial(verification_pb2_grpc.add_VerificationServiceServicer_to_server, verification),
-                )
+                ),
+                _feed(),
             ],
             settings.listen,
             socket_mode=DATA_SOCKET_MODE,
@@ -141,9 +139,10 @@ class Sidecar:
                     "sidegate.v1.SessionService",
                     partial(
                         revocation_pb2_grpc.add_SessionServiceServicer_to_server,
-                        SessionService(administration, now_micros),
+                        SessionService(administration, wall_clock),
                     ),
                 ),
+                _feed(),
             ],
             settings.admin_listen,
             socket_mode=ADMIN_SOCKET_MODE,
@@ -191,7 +190,7 @@ async def migrate_store(settings: StoreSettings) -> tuple[list[str], StoreLimits
     """
     if settings.sqlite_path is None:
         raise StartupError("store_url is not set: there is no store to migrate")
-    store = SqliteStore(settings.sqlite_path, clock=now_micros)
+    store = SqliteStore(settings.sqlite_path, clock=wall_clock)
     try:
         with _failing_to_start(settings.sqlite_path):
             applied = await store.migrate(store_limits(settings))
@@ -218,12 +217,20 @@ def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
         StartupError: Naming each setting that is above its limit.
     """
     above = [
-        f"{name} is {getattr(configured, name) / SECOND:g}s, above the {getattr(stored, name) / SECOND:g}s of the store"
+        f"{name} is {format_duration(getattr(configured, name))}, above the {format_duration(getattr(stored, name))}"
+        " of the store"
         for name in ("max_token_lifetime", "leeway", "max_session_lifetime")
         if getattr(configured, name) > getattr(stored, name)
     ]
     if above:
         raise StartupError(f"{'; '.join(above)}. Lower the setting, or raise the store's limit with `sidegate migrate`")
+
+
+def _feed() -> Service:
+    return Service(
+        "sidegate.v1.RevocationFeedService",
+        partial(feed_pb2_grpc.add_RevocationFeedServiceServicer_to_server, RevocationFeedService()),
+    )
 
 
 async def _stop_all(endpoints: Sequence[Endpoint], grace: float) -> None:
@@ -251,10 +258,11 @@ def _has_keys(key_ring: KeyRing) -> bool:
     return any(status.key_count for status in key_ring.status())
 
 
-def _serving_status(key_ring: KeyRing, side: _StoreSide | None) -> ServingStatus:
+def serving_status(key_ring: KeyRing, side: _StoreSide | None) -> ServingStatus:
+    """What the sidecar knows and how old it is. Costs no I/O."""
     index = None if side is None else side.follower.index
     return ServingStatus(
-        version=version("sidegate"),
+        version=VERSION,
         key_sets=tuple(key_ring.status()),
         index_revision=None if index is None else index.revision,
         index_lag=None if side is None or index is None else side.follower.lag(),

@@ -20,19 +20,15 @@ class Rejected(SidegateError):
         reason: Why.
         message: One sentence for a developer. Never holds the token or a claim's value.
         next_action: What the holder can do; absent, what the reason implies.
-        key_id: The `kid` of the key that verified the signature, once one did.
     """
 
-    def __init__(
-        self, reason: Reason, message: str, *, next_action: NextAction | None = None, key_id: str | None = None
-    ) -> None:
+    def __init__(self, reason: Reason, message: str, *, next_action: NextAction | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.next_action = next_action or (
             NextAction.REFRESH if reason is Reason.EXPIRED else NextAction.REAUTHENTICATE
         )
-        self.key_id = key_id
 
 
 class Undecided(SidegateError):

@@ -16,14 +16,10 @@ from sidegate_sidecar.keys.loading import KeyLoader
 from sidegate_sidecar.keys.saved_copy import SavedCopy
 from sidegate_sidecar.keys.sources import Discovery, IssuerKeysConfig, JwksUrl
 from sidegate_sidecar.keys.url_loading import UrlLoader
-from sidegate_sidecar.model import Clock, KeySet, KeySetStatus, Micros
+from sidegate_sidecar.model import Clock, KeySet, KeySetStatus, wall_clock
 
 Listener: TypeAlias = Callable[[str, KeySet], None]
 """Told of an issuer's new set. Runs on the event loop, in the step that changed the set; must not block."""
-
-
-def _wall_clock() -> Micros:
-    return time.time_ns() // 1000
 
 
 class KeyRing:
@@ -44,7 +40,7 @@ class KeyRing:
         configs: Sequence[IssuerKeysConfig],
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        now: Clock = _wall_clock,
+        now: Clock = wall_clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         log: FilteringBoundLogger | None = None,
     ) -> None:

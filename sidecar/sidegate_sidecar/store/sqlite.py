@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sqlite3
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,6 @@ from sidegate_sidecar.model import (
     AuditFilter,
     Clock,
     LogPage,
-    Micros,
     Registration,
     SessionRecord,
     SessionsRevoked,
@@ -26,6 +24,7 @@ from sidegate_sidecar.model import (
     StoreLimits,
     Subject,
     UserRevoked,
+    wall_clock,
 )
 from sidegate_sidecar.store import sqlite_reading, sqlite_schema, sqlite_writing
 from sidegate_sidecar.store.mounts import network_file_system
@@ -50,11 +49,6 @@ class _Links:
         await asyncio.gather(*(link.close(timeout=timeout) for link in (self.watcher, self.lister, self.reader)))
         # Last, for the last connection to close is to move the log into the file, and only this one may write.
         await self.writer.close(timeout=timeout)
-
-
-def wall_clock() -> Micros:
-    """The machine's clock."""
-    return time.time_ns() // 1000
 
 
 class SqliteStore:

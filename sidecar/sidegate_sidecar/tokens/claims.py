@@ -4,11 +4,10 @@ from hmac import compare_digest
 from typing import NamedTuple, cast
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import SECOND, Demand, Micros, Reason
+from sidegate_sidecar.model import MAX_NAME_BYTES, SECOND, Demand, Micros, Reason
 from sidegate_sidecar.tokens.jws import Claims, ParsedToken
 from sidegate_sidecar.tokens.policy import IssuerPolicy
 
-MAX_NAME_BYTES = 512  # handles, users and tenants, in UTF-8; as in the API
 MAX_SECONDS = 2**53  # beyond it a double no longer tells one second from the next
 
 

@@ -328,6 +328,8 @@ def test_the_feed_is_unimplemented(sidecar: Sidecar, plane: str) -> None:
         with pytest.raises(grpc.RpcError) as refused:
             next(iter(feed.WatchRevocations(feed_pb2.WatchRevocationsRequest(), timeout=10)))
     assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert refused.value.details() == "this release has no feed yet"
+    assert b"NOT_SUPPORTED" in dict(refused.value.trailing_metadata())["grpc-status-details-bin"]
 
 
 def test_the_data_plane_can_neither_revoke_nor_register(sidecar: Sidecar, user: str) -> None:

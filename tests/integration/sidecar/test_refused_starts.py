@@ -216,7 +216,7 @@ def test_a_sidecar_configured_above_the_stores_limits_is_refused(folder: Path, g
     refused = run_with(folder, **good, max_token_lifetime="48h")
 
     assert refused.returncode == os.EX_UNAVAILABLE
-    assert "max_token_lifetime is 172800s, above the 86400s of the store" in refused.stderr
+    assert "max_token_lifetime is 2d, above the 24h of the store" in refused.stderr
     assert "sidegate migrate" in refused.stderr
 
     variables = {f"SIDEGATE_{name.upper()}": value for name, value in good.items()}

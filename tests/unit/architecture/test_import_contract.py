@@ -20,7 +20,7 @@ SETTINGS = "What the process was told is read at the top and handed down"
 DEVELOPMENT = "What signs tokens stays out of what serves"
 
 BREACHES = [
-    ("sidecar/sidegate_sidecar/model.py", "from sidegate_sidecar import errors", ROOMS),
+    ("sidecar/sidegate_sidecar/model/__init__.py", "from sidegate_sidecar import errors", ROOMS),
     ("sidecar/sidegate_sidecar/keys/__init__.py", "import sidegate_sidecar.store", ROOMS),
     ("sidecar/sidegate_sidecar/verifier.py", "import sidegate_sidecar.rpc", ROOMS),
     ("sidecar/sidegate_sidecar/stray.py", "", ROOMS),

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from sidegate_sidecar.model import LogEntry, RevocationKind
-from sidegate_sidecar.store.sqlite import SqliteStore, wall_clock
+from sidegate_sidecar.model import LogEntry, RevocationKind, wall_clock
+from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, log_of, revoke_user, session
 from tests.unit.store.worker import MOMENTS

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from sidegate_sidecar.model import Attribution, SessionsRevoked, StoreLimits, UserRevoked
+from sidegate_sidecar.model import Attribution, SessionsRevoked, StoreLimits, UserRevoked, wall_clock
 from sidegate_sidecar.store import replay
-from sidegate_sidecar.store.sqlite import SqliteStore, wall_clock
+from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import ISSUER, LIMITS
 
