@@ -12,7 +12,7 @@ from sidegate_sidecar.model import StoreLimits
 from sidegate_sidecar.store import sql, sqlite
 from sidegate_sidecar.store.sqlite import SqliteStore
 
-from tests.contract.fakes import LIMITS
+from tests.contract.fakes import ISSUER, LIMITS, OPS
 
 
 @pytest.fixture
@@ -123,6 +123,30 @@ async def test_a_damaged_file_is_not_opened(path: Path, offset: int, size: int) 
         await SqliteStore(path).open()
 
     assert isinstance(raised.value.__cause__, sqlite3.DatabaseError)
+
+
+async def test_damage_within_an_index_that_reading_does_not_notice_is_not_opened(path: Path) -> None:
+    """One byte of the root page: how many stray free bytes the page has, in byte 7 of its header (SQLite file format
+    §1.6). Every row is still read, and a write into the page would go where it should not.
+    """
+    store = SqliteStore(path)
+    await store.open()
+    await store.revoke_sessions(ISSUER, ["s1"], OPS)
+    await store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        [[page_size]] = connection.execute("PRAGMA page_size")
+        [[page]] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'revoked_sessions'")
+    with path.open("r+b") as file:
+        file.seek((page - 1) * page_size + 7)
+        file.write(b"\x01")
+    with closing(sqlite3.connect(path)) as connection:
+        found = connection.execute("SELECT subject FROM revocation_log INDEXED BY revoked_sessions WHERE kind = 's'")
+        assert list(found) == [("s1",)]
+
+    with pytest.raises(StoreUnavailable) as raised:
+        await store.open()
+
+    assert "quick_check" in str(raised.value.__cause__)
 
 
 async def test_a_network_filesystem_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
