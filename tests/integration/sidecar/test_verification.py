@@ -1,7 +1,7 @@
 """Verify and BatchVerify as services call them: the Python client, a real sidecar, a real key set over HTTP."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from tests.integration.sidecar.processes import Sidecar, file_issuer, issuers_se
 
 ENTERPRISE = FakeIssuer("https://enterprise.example")
 STRANGER = FakeIssuer("https://stranger.example")
-NOW = int(time.time())
 AN_HOUR = timedelta(hours=1)
 
 
@@ -87,14 +86,15 @@ def enterprise_token(**changes: Any) -> str:
 def test_a_good_token_is_a_session(
     client: SessionClient, issuer: FakeIssuer, algorithm: str, check_database: bool
 ) -> None:
-    token = issuer.mint("alice", "session-1", algorithm=algorithm, iat=NOW - 5, exp=NOW + 500, tid="acme", big=2**60)
+    now = int(time.time())
+    token = issuer.mint("alice", "session-1", algorithm=algorithm, iat=now - 5, exp=now + 500, tid="acme", big=2**60)
 
     session = client.verify(token, check_database=check_database)
 
     assert (session.issuer, session.user_id, session.session_handle) == (issuer.name, "alice", "session-1")
     assert session.tenant_id == "acme"
-    assert session.token_issue_time == datetime.fromtimestamp(NOW - 5, UTC)
-    assert session.token_expire_time == datetime.fromtimestamp(NOW + 500, UTC)
+    assert session.token_issue_time == datetime.fromtimestamp(now - 5, UTC)
+    assert session.token_expire_time == datetime.fromtimestamp(now + 500, UTC)
     assert session.claims["big"] == 2**60
     evidence = session.evidence
     assert evidence.source is (EvidenceSource.DATABASE if check_database else EvidenceSource.LOCAL)
@@ -105,28 +105,29 @@ def test_a_good_token_is_a_session(
     assert timedelta() <= evidence.revocation_lag < timedelta(minutes=1)
 
 
-REFUSED: dict[str, tuple[RejectionReason, dict[str, Any]]] = {
-    "expired": (RejectionReason.EXPIRED, {"iat": NOW - 900, "exp": NOW - 300}),
-    "not before": (RejectionReason.NOT_YET_VALID, {"nbf": NOW + 300}),
-    "issued in the future": (RejectionReason.NOT_YET_VALID, {"iat": NOW + 300}),
-    "good for a week": (RejectionReason.LIFETIME_TOO_LONG, {"exp": NOW + 7 * 86400}),
-    "no expiry": (RejectionReason.MISSING_CLAIM, {"exp": None}),
-    "no issue time": (RejectionReason.MISSING_CLAIM, {"iat": None}),
-    "no user": (RejectionReason.MISSING_CLAIM, {"sub": None}),
-    "empty user": (RejectionReason.MISSING_CLAIM, {"sub": ""}),
-    "no session handle": (RejectionReason.MISSING_CLAIM, {"sid": None}),
-    "no issuer": (RejectionReason.MISSING_CLAIM, {"iss": None}),
-    "issuer with a slash added": (RejectionReason.WRONG_ISSUER, {"iss": "https://issuer.example/"}),
-    "another issuer's key of the same kid": (RejectionReason.BAD_SIGNATURE, {"iss": ENTERPRISE.name}),
+# Of the time at which the test runs: between the reading of this module and then a long suite may lie.
+REFUSED: dict[str, tuple[RejectionReason, Callable[[int], dict[str, Any]]]] = {
+    "expired": (RejectionReason.EXPIRED, lambda now: {"iat": now - 900, "exp": now - 300}),
+    "not before": (RejectionReason.NOT_YET_VALID, lambda now: {"nbf": now + 300}),
+    "issued in the future": (RejectionReason.NOT_YET_VALID, lambda now: {"iat": now + 300}),
+    "good for a week": (RejectionReason.LIFETIME_TOO_LONG, lambda now: {"exp": now + 7 * 86400}),
+    "no expiry": (RejectionReason.MISSING_CLAIM, lambda _: {"exp": None}),
+    "no issue time": (RejectionReason.MISSING_CLAIM, lambda _: {"iat": None}),
+    "no user": (RejectionReason.MISSING_CLAIM, lambda _: {"sub": None}),
+    "empty user": (RejectionReason.MISSING_CLAIM, lambda _: {"sub": ""}),
+    "no session handle": (RejectionReason.MISSING_CLAIM, lambda _: {"sid": None}),
+    "no issuer": (RejectionReason.MISSING_CLAIM, lambda _: {"iss": None}),
+    "issuer with a slash added": (RejectionReason.WRONG_ISSUER, lambda _: {"iss": "https://issuer.example/"}),
+    "another issuer's key of the same kid": (RejectionReason.BAD_SIGNATURE, lambda _: {"iss": ENTERPRISE.name}),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_token_with_wrong_claims_is_refused(client: SessionClient, issuer: FakeIssuer, name: str) -> None:
-    reason, claims = REFUSED[name]
+    reason, claims_at = REFUSED[name]
     headers = {"typ": "at+jwt"}
 
-    assert refusal(client.check(issuer.mint(headers=headers, **claims))) is reason
+    assert refusal(client.check(issuer.mint(headers=headers, **claims_at(int(time.time()))))) is reason
 
 
 def test_an_unknown_issuers_token_is_refused(client: SessionClient) -> None:
