@@ -76,7 +76,7 @@ bench: $(VENV)/.dev ## Run the benchmarks
 	@set -e; for benchmark in benchmarks/*.py; do \
 		test -e "$$benchmark" || { echo "no benchmark in benchmarks/"; exit 1; }; \
 		echo "$$benchmark"; \
-		$(BIN)/python "$$benchmark"; \
+		PYTHONPATH=. $(BIN)/python "$$benchmark"; \
 	done
 
 clean: ## Remove the environments and all that was built; .sidegate, the state of `make run`, stays
