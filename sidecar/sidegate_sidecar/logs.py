@@ -13,12 +13,9 @@ from typing import Any, Literal
 
 import structlog
 
-MAX_CHARACTERS = 500
+from sidegate_sidecar.escaping import escaped
 
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    0x2028: "\\u2028",
-    0x2029: "\\u2029",
-}
+MAX_CHARACTERS = 500
 
 
 def configure_logging(level: Literal["debug", "info", "warning", "error"], style: Literal["json", "console"]) -> None:
@@ -60,5 +57,5 @@ class _FromLibraries(logging.Handler):
 def _escape_and_cut(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = value[:MAX_CHARACTERS].translate(_CONTROL)
+            event[key] = escaped(value[:MAX_CHARACTERS])
     return event

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 from sidegate import RegisteredSession, RevocationClient
 
 from sidegate_sidecar.cli.options import AdminTarget, Issuer, Json, Timeout
-from sidegate_sidecar.cli.outcomes import duration_option, explained_failures, to_json
+from sidegate_sidecar.cli.outcomes import duration_option, explained_failures, say, to_json
+from sidegate_sidecar.escaping import escaped
 
 PIPED_WIDTH = 2000  # wide enough for whoever reads by line; a terminal folds instead
 
@@ -45,7 +46,7 @@ def revoke_session(
         return
     newly = set(outcome.newly_revoked_handles)
     for handle in dict.fromkeys(handles):
-        typer.echo(f"{'revoked' if handle in newly else 'was revoked before'}  {handle}")
+        say(f"{'revoked' if handle in newly else 'was revoked before'}  {handle}")
 
 
 @revoke.command("user")
@@ -72,11 +73,10 @@ def revoke_user(
             reason=reason,
             request_id=request_id,
         )
-    typer.echo(
-        to_json(outcome)
-        if as_json
-        else f"revoked  every session of {user} begun before now; {outcome.revoked_count} registered ones were alive"
-    )
+    if as_json:
+        typer.echo(to_json(outcome))
+        return
+    say(f"revoked  every session of {user} begun before now; {outcome.revoked_count} registered ones were alive")
 
 
 @sessions.command("register")
@@ -186,6 +186,6 @@ def _print_sessions(found: Sequence[RegisteredSession], as_json: bool) -> None:
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*(Column(heading, overflow="fold") for heading in headings), box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(Text(escaped(cell)) for cell in row))  # Text, for rich reads markup and emoji in plain strings
     terminal = Console()
     (terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)).print(table)

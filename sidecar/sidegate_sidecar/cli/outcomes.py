@@ -13,6 +13,7 @@ import typer
 from sidegate import CallFailed, InvalidRequest
 
 from sidegate_sidecar.durations import parse_duration
+from sidegate_sidecar.escaping import escaped
 from sidegate_sidecar.model import Micros
 
 
@@ -39,15 +40,22 @@ def explained_failures() -> Generator[None]:
         fail(Exit.USAGE, str(failure))
 
 
-def fail(status: Exit, message: str) -> NoReturn:
-    """Say why on standard error, and end the command."""
-    sys.stderr.write(f"sidegate: {message}\n")
+def fail(status: Exit, message: str, *details: str) -> NoReturn:
+    """Say why on standard error, each detail on a line of its own, and end the command."""
+    lines = "\n  ".join(map(escaped, (message, *details)))
+    sys.stderr.write(f"sidegate: {lines}\n")
     raise typer.Exit(status)
+
+
+def say(*lines: str) -> None:
+    """Print lines for a person. What is in them may come from outside: a reason, a claim, another's error."""
+    typer.echo("\n".join(map(escaped, lines)))
 
 
 def to_json(value: object) -> str:
     """A result of the client as JSON: dataclasses as objects, instants in RFC 3339, spans in seconds."""
-    return json.dumps(value, default=_plain, indent=2)
+    # JSON escapes all that `escaped` does, but for DEL.
+    return json.dumps(value, default=_plain, indent=2, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
 def duration_option(option: str, text: str) -> Micros:

@@ -33,7 +33,7 @@ def run(config: Path | None) -> None:
     configure_logging(settings.log_level, settings.log_format)
     for name, meant in misspelt_variables(os.environ).items():
         _log.warning("unknown_variable", name=name, did_you_mean=meant)
-    serve_or_exit(settings, _log_listeners)
+    serve_or_exit(settings, log_listeners)
 
 
 def migrate(config: Path | None) -> None:
@@ -84,9 +84,12 @@ def _told_mistakes() -> Generator[None]:
             f"{name} is set, and nothing reads it; did you mean {meant}?"
             for name, meant in misspelt_variables(os.environ).items()
         ]
-        fail(Exit.USAGE, "\n  ".join([heading, *invalid.mistakes, *unread]))
+        fail(Exit.USAGE, heading, *invalid.mistakes, *unread)
 
 
-async def _log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
+async def log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
     """Told with the ports that the system chose, so that whoever configured port 0 learns them."""
+    for at in data_plane:
+        if not at.is_local:  # neither encrypted nor authenticated: whoever reads that network reads tokens
+            _log.warning("listening_beyond_this_host", listener=str(at))
     _log.info("listening", data_plane=[str(at) for at in data_plane], admin_plane=[str(at) for at in admin_plane])

@@ -8,7 +8,7 @@ import typer
 from sidegate import Rejection, Session, SessionClient, Verdict, VerificationUnavailable
 
 from sidegate_sidecar.cli.options import Json, Target, Timeout
-from sidegate_sidecar.cli.outcomes import Exit, explained_failures, fail, to_json
+from sidegate_sidecar.cli.outcomes import Exit, explained_failures, fail, say, to_json
 
 STANDARD_INPUT = "-"
 
@@ -46,7 +46,10 @@ def verify(
                 error = {"code": failure.code, "reason": failure.reason, "message": failure.message}
                 typer.echo(to_json({"verdict": "undecided", "error": error}))
             fail(Exit.UNDECIDED, f"could not decide: {failure}")
-    typer.echo(_as_json(verdict) if as_json else _as_text(verdict))
+    if as_json:
+        typer.echo(_as_json(verdict))
+    else:
+        say(*_as_lines(verdict))
     if isinstance(verdict.outcome, Rejection):
         raise typer.Exit(Exit.REJECTED)
 
@@ -58,14 +61,14 @@ def status(target: Target = None, timeout: Timeout = 1.0, as_json: Json = False)
     if as_json:
         typer.echo(to_json(serving))
         return
-    typer.echo(f"sidegate {serving.version}")
+    say(f"sidegate {serving.version}")
     for keys in serving.key_sets:
         age = "never confirmed" if keys.age is None else f"confirmed {_span(keys.age)} ago"
         trouble = f"; last error: {keys.last_error}" if keys.last_error else ""
-        typer.echo(f"keys    {keys.issuer}: {keys.key_count}, generation {keys.generation}, {age}{trouble}")
+        say(f"keys    {keys.issuer}: {keys.key_count}, generation {keys.generation}, {age}{trouble}")
     if serving.index_revision is not None and serving.index_lag is not None:
-        typer.echo(f"index   at {serving.index_revision.sequence}, complete {_span(serving.index_lag)} ago")
-    typer.echo(f"store   {serving.store_state.value.lower().replace('_', ' ')}")
+        say(f"index   at {serving.index_revision.sequence}, complete {_span(serving.index_lag)} ago")
+    say(f"store   {serving.store_state.value.lower().replace('_', ' ')}")
 
 
 def _as_json(verdict: Verdict) -> str:
@@ -84,7 +87,7 @@ def _as_json(verdict: Verdict) -> str:
     return to_json({"verdict": "valid", "session": session, "evidence": verdict.evidence})
 
 
-def _as_text(verdict: Verdict) -> str:
+def _as_lines(verdict: Verdict) -> list[str]:
     outcome, evidence = verdict.outcome, verdict.evidence
     where = "local" if evidence.source == "LOCAL" else "local and database"
     if evidence.revision is not None and evidence.revocation_lag is not None:
@@ -105,7 +108,7 @@ def _as_text(verdict: Verdict) -> str:
                 f"  why       {outcome.message}",
                 f"  next      {_NEXT[outcome.next_action.value]}",
             ]
-    return "\n".join([*lines, f"  evidence  {where}"])
+    return [*lines, f"  evidence  {where}"]
 
 
 def _span(span: timedelta) -> str:

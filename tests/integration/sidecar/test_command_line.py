@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.issuer import with_another_signature
+from tests.fakes.issuer import FakeIssuer, with_another_signature
 from tests.integration.sidecar.development import DevelopmentSidecar, running_dev
-from tests.integration.sidecar.processes import ROOT, run_sidegate
+from tests.integration.sidecar.processes import ROOT, file_issuer, issuers_setting, run_sidegate, running_sidecar
 
 OK, REJECTED, UNDECIDED, USAGE, UNAVAILABLE = 0, 1, 3, 64, 69
 
@@ -84,6 +84,53 @@ def test_the_walk_that_dev_prints_leads_from_valid_to_refused(folder: Path) -> N
     assert "trying it out" in trail
     assert another.startswith("valid\n")
     assert "bobs-laptop" in another
+
+
+HOSTILE = "x\x1b[2J\x9b31m\u202ey[red]:bomb:"
+HARMLESS = "x\\x1b[2J\\x9b31m\\u202ey[red]:bomb:"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sessions", "register", f"new {HOSTILE}", "new", "--tenant", HOSTILE),
+        ("sessions", "get", HOSTILE),
+        ("sessions", "list", HOSTILE),
+        ("revoke", "session", HOSTILE, "--reason", HOSTILE),
+        ("revoke", "user", HOSTILE, "--reason", HOSTILE),
+        ("revocations", "list", "--session", HOSTILE),
+        ("revocations", "list", "--user", HOSTILE),
+    ],
+    ids=" ".join,
+)
+def test_no_admin_command_sends_a_terminal_what_it_would_obey(
+    dev: DevelopmentSidecar, arguments: tuple[str, ...]
+) -> None:
+    if arguments[0] == "sessions":
+        admin(dev, "sessions", "register", HOSTILE, HOSTILE)
+    else:
+        admin(dev, "revoke", "session", HOSTILE, "--reason", HOSTILE)
+        admin(dev, "revoke", "user", HOSTILE)
+
+    status, printed = admin(dev, *arguments)
+
+    assert status == OK, printed
+    assert HARMLESS in printed
+    assert not any(character in printed for character in "\x1b\x9b\u202e")
+
+
+def test_a_verdict_and_a_status_send_a_terminal_nothing_that_it_would_obey(folder: Path) -> None:
+    hostile = FakeIssuer(HOSTILE)
+    with running_sidecar(folder, issuers=issuers_setting(file_issuer(hostile, folder))) as sidecar:
+        outcomes = [
+            run_sidegate(*arguments, folder=folder, SIDEGATE_TARGET=sidecar.target)
+            for arguments in (("status",), ("verify", hostile.mint(HOSTILE, "s")))
+        ]
+
+    assert [outcome.returncode for outcome in outcomes] == [OK, OK]
+    for outcome in outcomes:
+        assert HARMLESS in outcome.stdout
+        assert not any(character in outcome.stdout for character in "\x1b\x9b\u202e")
 
 
 def test_a_second_dev_in_the_folder_keeps_key_store_and_revocations(folder: Path) -> None:
