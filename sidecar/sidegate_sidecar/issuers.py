@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidegate_sidecar.keys import IssuerKeysConfig
+from sidegate_sidecar.model import SECOND
 from sidegate_sidecar.settings import IssuerEntry, Settings
 from sidegate_sidecar.tokens import IssuerPolicy
 
@@ -21,7 +22,14 @@ def issuers_from(settings: Settings) -> Sequence[Issuer]:
     return [
         Issuer(
             _policy(entry, settings),
-            IssuerKeysConfig(entry.issuer, entry.key_source(), saved_copy_dir=settings.key_cache_dir),
+            IssuerKeysConfig(
+                entry.issuer,
+                entry.key_source(),
+                min_refresh=settings.key_min_refresh / SECOND,
+                max_refresh=settings.key_max_refresh / SECOND,
+                outage_cap=settings.key_outage_cap / SECOND,
+                saved_copy_dir=settings.key_cache_dir,
+            ),
         )
         for entry in settings.issuers
     ]

@@ -2,7 +2,15 @@
 
 from sidegate_sidecar.keys.jwks import DroppedMember, JwksContent, NotAKeySet, parse_jwks
 from sidegate_sidecar.keys.ring import KeyRing
-from sidegate_sidecar.keys.sources import Discovery, IssuerKeysConfig, JwksFile, JwksUrl, KeySource, PemFile
+from sidegate_sidecar.keys.sources import (
+    Discovery,
+    IssuerKeysConfig,
+    JwksFile,
+    JwksUrl,
+    KeySource,
+    PemFile,
+    check_headers,
+)
 
 __all__ = [
     "Discovery",
@@ -15,5 +23,6 @@ __all__ = [
     "KeySource",
     "NotAKeySet",
     "PemFile",
+    "check_headers",
     "parse_jwks",
 ]

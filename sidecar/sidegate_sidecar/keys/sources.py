@@ -46,7 +46,8 @@ def names_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _check_headers(headers: Mapping[str, str]) -> None:
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raises ValueError if a request could not carry them, or would carry more than them."""
     for name, value in headers.items():
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError("a request header's name holds characters that no header may have")
@@ -71,7 +72,7 @@ class JwksUrl:
 
     def __post_init__(self) -> None:
         checked_url(self.url, allow_http=self.allow_http)
-        _check_headers(self.headers)
+        check_headers(self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ class Discovery:
     def __post_init__(self) -> None:
         if checked_url(self.issuer_url, allow_http=self.allow_http).query:
             raise ValueError("an issuer URL has no query")
-        _check_headers(self.headers)
+        check_headers(self.headers)
 
 
 @dataclass(frozen=True, slots=True)

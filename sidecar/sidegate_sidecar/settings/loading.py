@@ -8,15 +8,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sidegate_sidecar.settings.issuer_entry import KEY_SOURCES, IssuerEntry
 from sidegate_sidecar.settings.mistakes import SettingsInvalid, Sources, explain
-from sidegate_sidecar.settings.schema import (
-    ADMIN_ON_LOOPBACK,
-    KEY_SOURCES,
-    PREFIX,
-    IssuerEntry,
-    Settings,
-    StoreSettings,
-)
+from sidegate_sidecar.settings.schema import ADMIN_ON_LOOPBACK, Settings, StoreSettings
+from sidegate_sidecar.settings.values import PREFIX
 
 CLIENT_VARIABLES = frozenset({"SIDEGATE_TARGET", "SIDEGATE_ADMIN_TARGET"})
 CONFIG_VARIABLE = "SIDEGATE_CONFIG"

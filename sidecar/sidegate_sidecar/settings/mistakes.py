@@ -8,7 +8,9 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from sidegate_sidecar.errors import StartupError
-from sidegate_sidecar.settings.schema import FIELD_ERROR, PREFIX, IssuerEntry, Settings
+from sidegate_sidecar.settings.issuer_entry import FIELD_ERROR, IssuerEntry
+from sidegate_sidecar.settings.schema import Settings
+from sidegate_sidecar.settings.values import PREFIX
 
 _WORDS: Mapping[str, str] = {
     "missing": "is required",
@@ -60,7 +62,7 @@ class Sources:
 
 def explain(error: ErrorDetails, sources: Sources) -> str:
     """One mistake, without the value: it may be a secret."""
-    setting, *path = _location(error)
+    setting, *path = error["loc"]
     if setting == "issuers" and sources.one_issuer and path:
         setting, path = path[1] if len(path) > 1 else "issuer", path[2:]
     by_variable = sources.config is None or setting in sources.from_variables
@@ -70,10 +72,6 @@ def explain(error: ErrorDetails, sources: Sources) -> str:
     if error["type"] == FIELD_ERROR and setting == "issuer" and sources.discovery_assumed:
         problem += "; discovery there was assumed, for want of a key source: jwks_url, jwks_file or pem_file would do"
     return f"{name}: {problem}" + ("" if by_variable else f" (in {sources.config})")
-
-
-def _location(error: ErrorDetails) -> list[int | str]:
-    return [*error["loc"], error.get("ctx", {})["field"]] if error["type"] == FIELD_ERROR else [*error["loc"]]
 
 
 def _problem(error: ErrorDetails, setting: str, path: list[int | str]) -> str:

@@ -1,186 +1,20 @@
-"""What can be set: the settings, the issuer entries, and what each must be like by itself and beside the others."""
+"""What can be set: the settings, and what each must be like by itself and beside the others."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
-from sidegate_sidecar.durations import DAY, parse_duration
-from sidegate_sidecar.keys import Discovery, JwksFile, JwksUrl, KeySource, PemFile
+from sidegate_sidecar.durations import DAY, format_duration
 from sidegate_sidecar.listener import Listener
-from sidegate_sidecar.model import ALGORITHMS, SECOND, Micros
+from sidegate_sidecar.model import SECOND, Micros
+from sidegate_sidecar.settings.issuer_entry import WAIVED_AND_REJECTED, IssuerEntry
+from sidegate_sidecar.settings.values import PREFIX, Count, Duration, FilePath, Listeners, PositiveDuration, parse_json
 from sidegate_sidecar.tokens import MAX_LEEWAY
 
-PREFIX = "SIDEGATE_"
-KEY_SOURCES = ("jwks_url", "jwks_file", "pem_file", "discovery")
 ADMIN_ON_LOOPBACK = "admin_on_loopback"
-FIELD_ERROR = "field"  # the type of an error that a model finds in one of its fields, which `ctx` names
-
-_PRESETS: Mapping[str, Mapping[str, str]] = {
-    "oidc": {"session_claim": "sid"},
-    "supertokens": {"session_claim": "sessionHandle", "tenant_claim": "tId", "anti_csrf_claim": "antiCsrfToken"},
-}
-
-
-def _split(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed: object = json.loads(value)
-    except ValueError as fault:
-        raise ValueError(f"not JSON: {fault}") from None
-    return parsed
-
-
-def _duration(value: object) -> object:
-    return parse_duration(str(value))  # what is neither text nor a number does not look like a span either
-
-
-def _listener(value: object) -> object:
-    if isinstance(value, Listener):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("write unix:///path or host:port")  # noqa: TRY004 - pydantic lets TypeError out
-    return Listener.parse(value)
-
-
-def _listeners(value: object) -> object:
-    parts = _split(value)
-    if not isinstance(parts, list | tuple):
-        raise ValueError("write unix:///path or host:port, or a list of them")  # noqa: TRY004 - as above
-    return [_listener(part) for part in cast("list[object]", parts)]
-
-
-def _not_empty(value: object) -> object:
-    if value == "":  # as a path it would be the working directory
-        raise ValueError("must not be empty")
-    return value
-
-
-def _not_a_flag(value: object) -> object:
-    if isinstance(value, bool):  # which Python counts among the integers
-        raise ValueError("must be a whole number")  # noqa: TRY004 - pydantic lets TypeError out
-    return value
-
-
-Duration = Annotated[Micros, BeforeValidator(_duration)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Listeners = Annotated[tuple[Listener, ...], BeforeValidator(_listeners)]
-FilePath = Annotated[Path, BeforeValidator(_not_empty)]
-Count = Annotated[int, BeforeValidator(_not_a_flag), Field(ge=0)]
-ClaimName = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-def _known_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = sorted(set(names) - ALGORITHMS)
-    if unknown:
-        raise ValueError(f"not supported: {', '.join(unknown)}; known are {', '.join(sorted(ALGORITHMS))}")
-    return names
-
-
-def _fault_of(field: str, problem: str) -> PydanticCustomError:
-    return PydanticCustomError(FIELD_ERROR, "{problem}", {"field": field, "problem": problem})
-
-
-class IssuerEntry(BaseModel):
-    """One trusted issuer. Exactly one of `jwks_url`, `jwks_file`, `pem_file` and `discovery` says where its keys are.
-
-    An empty `session_claim` waives the session handle; absent, the preset names it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    issuer: Annotated[str, Field(min_length=1, max_length=512)]
-    preset: Literal["oidc", "supertokens"] = "oidc"
-    jwks_url: Annotated[str, Field(min_length=1)] | None = None
-    jwks_file: FilePath | None = None
-    pem_file: FilePath | None = None
-    discovery: bool = False
-    ca_file: FilePath | None = None
-    request_headers: Annotated[dict[str, str], BeforeValidator(_json)] = Field(default_factory=dict, repr=False)
-    allow_http: bool = False
-    audiences: Names = ()
-    algorithms: Annotated[Names, AfterValidator(_known_algorithms)] = tuple(sorted(ALGORITHMS))
-    session_claim: Annotated[str, Field(max_length=256)] = ""
-    user_claim: ClaimName = "sub"
-    tenant_claim: ClaimName | None = None
-    begin_claim: ClaimName | None = None
-    anti_csrf_claim: ClaimName | None = None
-    anti_csrf_required: bool = False
-    token_type: ClaimName | None = None
-    key_id_required: bool = False
-    issuer_claim_absent: bool = False
-    issuer_clock_skew: Duration = 2 * SECOND
-    unknown_sessions: Literal["accept", "reject"] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _preset_names(cls, values: Any) -> Any:
-        """The preset's claim names stand where the entry gives none of its own."""
-        if not isinstance(values, Mapping):
-            return values
-        given = cast("Mapping[str, object]", values)
-        return {**_PRESETS.get(str(given.get("preset", "oidc")), {}), **given}
-
-    @model_validator(mode="after")
-    def _one_key_source(self) -> Self:
-        found = [name for name in KEY_SOURCES if getattr(self, name)]
-        if len(found) != 1:
-            which = f"{', '.join(KEY_SOURCES[:-1])} and {KEY_SOURCES[-1]}"
-            raise ValueError(f"exactly one of {which} is needed; found {' and '.join(found) or 'none'}")
-        try:
-            self.key_source()
-        except ValueError as fault:
-            raise self._key_source_fault(str(fault)) from None
-        if self.anti_csrf_required and self.anti_csrf_claim is None:
-            raise _fault_of("anti_csrf_required", "needs anti_csrf_claim")
-        return self
-
-    def _key_source_fault(self, problem: str) -> PydanticCustomError:
-        """Say of which field the problem is, by finding the one whose change would end it."""
-        if self._makes_key_source(request_headers={}):
-            return _fault_of("request_headers", problem)
-        if self._makes_key_source(allow_http=True):
-            problem = (
-                "must be an https URL; http only to loopback, or with allow_http"
-                f" ({PREFIX}ALLOW_HTTP for a single issuer) elsewhere"
-            )
-        return _fault_of("issuer" if self.discovery else "jwks_url", problem)
-
-    def _makes_key_source(self, **changes: object) -> bool:
-        try:
-            self.model_copy(update=changes).key_source()
-        except ValueError:
-            return False
-        return True
-
-    def key_source(self) -> KeySource:
-        """Where its keys are."""
-        if self.jwks_file is not None:
-            return JwksFile(self.jwks_file)
-        if self.pem_file is not None:
-            return PemFile(self.pem_file)
-        if self.jwks_url is not None:
-            return JwksUrl(
-                self.jwks_url, headers=self.request_headers, ca_file=self.ca_file, allow_http=self.allow_http
-            )
-        return Discovery(self.issuer, headers=self.request_headers, ca_file=self.ca_file, allow_http=self.allow_http)
+MAX_SHUTDOWN_GRACE = 10 * SECOND  # orchestrators are promised an end within it; Kubernetes kills after 30 s
+MIN_KEY_REFRESH = SECOND  # more often is no use: an unknown key is asked for at once anyway
 
 
 class StoreSettings(BaseModel):
@@ -189,8 +23,8 @@ class StoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store_url: str = Field(default="", repr=False)
-    max_token_lifetime: Duration = DAY
-    max_session_lifetime: Duration = 30 * DAY
+    max_token_lifetime: PositiveDuration = DAY
+    max_session_lifetime: PositiveDuration = 30 * DAY
     leeway: Duration = 10 * SECOND
 
     @field_validator("leeway")
@@ -218,9 +52,13 @@ class Settings(StoreSettings):
 
     listen: Annotated[Listeners, Field(min_length=1)] = (Listener(path=Path("/run/sidegate/sidegate.sock")),)
     admin_listen: Listeners = ()  # after store_url and listen, which its validator looks at
-    issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(_json), Field(min_length=1)]
-    unknown_sessions: Literal["accept", "reject"] = "accept"
+    issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(parse_json), Field(min_length=1)]
+    unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
     key_cache_dir: FilePath | None = None
+    key_min_refresh: Duration = 60 * SECOND
+    # Each after the one that its validator looks at, which may be out of bounds for the default too.
+    key_max_refresh: Duration = Field(default="1h", validate_default=True)
+    key_outage_cap: Duration = Field(default="24h", validate_default=True)
     remembered_tokens: Count = 10_000
     reflection: bool = False
     shutdown_grace: Duration = 5 * SECOND
@@ -252,6 +90,45 @@ class Settings(StoreSettings):
                     " (and on loopback by `sidegate dev`)"
                 )
         return listeners
+
+    @field_validator("unknown_sessions")
+    @classmethod
+    def _known_sessions_have_handles(cls, unknown: str, info: ValidationInfo) -> str:
+        entries: tuple[IssuerEntry, ...] = info.data.get("issuers", ())
+        waived = [entry.issuer for entry in entries if not entry.session_claim and entry.unknown_sessions is None]
+        if unknown == "reject" and waived:
+            raise ValueError(f"{WAIVED_AND_REJECTED}, as session_claim does for {', '.join(waived)}")
+        return unknown
+
+    @field_validator("key_min_refresh")
+    @classmethod
+    def _keys_are_not_asked_for_without_end(cls, span: Micros) -> Micros:
+        if span < MIN_KEY_REFRESH:
+            raise ValueError(f"must be at least {format_duration(MIN_KEY_REFRESH)}")
+        return span
+
+    @field_validator("key_max_refresh")
+    @classmethod
+    def _refreshes_are_in_order(cls, span: Micros, info: ValidationInfo) -> Micros:
+        least: Micros = info.data.get("key_min_refresh", 0)
+        if span < least:
+            raise ValueError(f"must be at least key_min_refresh, which is {format_duration(least)}")
+        return span
+
+    @field_validator("key_outage_cap")
+    @classmethod
+    def _keys_outlive_a_refresh(cls, span: Micros, info: ValidationInfo) -> Micros:
+        least: Micros | None = info.data.get("key_max_refresh")
+        if least is not None and span <= least:  # keys would lapse although their issuer answers
+            raise ValueError(f"must be more than key_max_refresh, which is {format_duration(least)}")
+        return span
+
+    @field_validator("shutdown_grace")
+    @classmethod
+    def _an_end_is_soon(cls, grace: Micros) -> Micros:
+        if grace > MAX_SHUTDOWN_GRACE:
+            raise ValueError(f"must not be more than {format_duration(MAX_SHUTDOWN_GRACE)}")
+        return grace
 
     @field_validator("issuers")
     @classmethod

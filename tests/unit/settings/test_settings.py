@@ -256,10 +256,10 @@ def test_a_mistake_names_where_it_was_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("in_file", "in_variables", "named"),
     [
-        pytest.param('issuer = "i"\nuser_claim = ""\n', {}, "user_claim: ", id="all in the file"),
-        pytest.param('issuer = "i"\n', {"algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="issuer in the file"),
-        pytest.param('user_claim = ""\n', {"issuer": "i"}, "user_claim: ", id="issuer in a variable"),
-        pytest.param("", {"issuer": "i", "algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="all in variables"),
+        pytest.param(f'issuer = "{ISSUER}"\nuser_claim = ""\n', {}, "user_claim: ", id="all in the file"),
+        pytest.param(f'issuer = "{ISSUER}"\n', {"algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="issuer in the file"),
+        pytest.param('user_claim = ""\n', {"issuer": ISSUER}, "user_claim: ", id="issuer in a variable"),
+        pytest.param("", {"issuer": ISSUER, "algorithms": "x"}, "SIDEGATE_ALGORITHMS: ", id="all in variables"),
     ],
 )
 def test_a_mistake_of_the_single_issuer_is_named_by_its_own_setting(
@@ -479,6 +479,124 @@ def test_an_entry_that_makes_no_sense_is_refused(members: dict[str, object], tol
 
     assert only.startswith("SIDEGATE_ISSUERS[0]")
     assert told in only
+
+
+@pytest.mark.parametrize(
+    ("members", "wrong"),
+    [
+        pytest.param(
+            {"jwks_file": None, "anti_csrf_required": True, "user_claim": ""},
+            ["", ".anti_csrf_required", ".user_claim"],
+            id="no key source, no anti-CSRF claim, no name",
+        ),
+        pytest.param(
+            {"pem_file": "/key.pem", "algorithms": "none", "audience": "orders"},
+            ["", ".algorithms", ".audience"],
+            id="two key sources, no algorithm, no such field",
+        ),
+        pytest.param(
+            {"jwks_file": None, "jwks_url": "http://i.example", "request_headers": {"A": "\n"}, "discovery": "perhaps"},
+            [".discovery"],
+            id="which key source it is cannot be said",
+        ),
+        pytest.param(
+            {"jwks_file": None, "jwks_url": "http://i.example", "request_headers": {"A": "\n"}, "leeway": 3},
+            [".jwks_url", ".leeway", ".request_headers"],
+            id="a URL and a header",
+        ),
+        pytest.param(
+            {"jwks_file": None, "jwks_url": "http://i.example", "allow_http": "perhaps"},
+            [".allow_http"],
+            id="whether http will do cannot be said",
+        ),
+        pytest.param(
+            {"jwks_file": None, "discovery": True, "issuer": "", "request_headers": {"A B": ""}},
+            [".issuer", ".request_headers"],
+            id="a name that is none and a header",
+        ),
+        pytest.param(
+            {"preset": "none", "anti_csrf_required": True, "session_claim": "", "unknown_sessions": "reject"},
+            [".preset", ".unknown_sessions"],
+            id="what the preset would say cannot be said",
+        ),
+        pytest.param(
+            {"anti_csrf_claim": "", "anti_csrf_required": True}, [".anti_csrf_claim"], id="a claim that is wrong itself"
+        ),
+    ],
+)
+def test_all_mistakes_of_an_entry_are_told_at_once_and_none_that_hangs_on_another(
+    members: dict[str, object], wrong: list[str]
+) -> None:
+    written = {name: value for name, value in entry(**members).items() if value is not None}
+
+    told = sorted(line.partition(": ")[0].removeprefix("SIDEGATE_ISSUERS[0]") for line in mistakes(issuers(written)))
+
+    assert told == wrong
+
+
+REJECTED_WITHOUT_HANDLE = "reject would refuse every check_database of an issuer whose session handle is waived"
+
+
+def test_an_issuer_without_handles_cannot_reject_unknown_sessions() -> None:
+    assert mistakes(ONE | variables(session_claim="", unknown_sessions="reject")) == [
+        f"SIDEGATE_UNKNOWN_SESSIONS: {REJECTED_WITHOUT_HANDLE}, as session_claim does for {ISSUER}"
+    ]
+    assert mistakes(issuers(entry(session_claim="", unknown_sessions="reject"))) == [
+        f"SIDEGATE_ISSUERS[0].unknown_sessions: {REJECTED_WITHOUT_HANDLE}: session_claim is empty"
+    ]
+
+
+def test_an_issuer_without_handles_may_accept_what_the_others_reject() -> None:
+    settings = load_settings(
+        variables(unknown_sessions="reject")
+        | issuers(entry(), entry(issuer="two", session_claim="", unknown_sessions="accept"))
+    )
+
+    assert [one.unknown_sessions for one in settings.issuers] == [None, "accept"]
+
+
+@pytest.mark.parametrize("text", [",", " , "])
+def test_a_list_of_algorithms_without_any_is_refused(text: str) -> None:
+    told = "must not be empty: no token could be verified"
+
+    assert mistakes(ONE | variables(algorithms=text)) == [f"SIDEGATE_ALGORITHMS: {told}"]
+    assert mistakes(issuers(entry(algorithms=[]))) == [f"SIDEGATE_ISSUERS[0].algorithms: {told}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"max_token_lifetime": "0"}, "SIDEGATE_MAX_TOKEN_LIFETIME: must be more than 0"),
+        ({"max_session_lifetime": "0s"}, "SIDEGATE_MAX_SESSION_LIFETIME: must be more than 0"),
+        ({"shutdown_grace": "10.001s"}, "SIDEGATE_SHUTDOWN_GRACE: must not be more than 10s"),
+        ({"key_min_refresh": "999ms"}, "SIDEGATE_KEY_MIN_REFRESH: must be at least 1s"),
+        (
+            {"key_min_refresh": "2m", "key_max_refresh": "1m"},
+            "SIDEGATE_KEY_MAX_REFRESH: must be at least key_min_refresh, which is 2m",
+        ),
+        ({"key_min_refresh": "2h"}, "SIDEGATE_KEY_MAX_REFRESH: must be at least key_min_refresh, which is 2h"),
+        ({"key_max_refresh": "59s"}, "SIDEGATE_KEY_MAX_REFRESH: must be at least key_min_refresh, which is 1m"),
+        ({"key_outage_cap": "1h"}, "SIDEGATE_KEY_OUTAGE_CAP: must be more than key_max_refresh, which is 1h"),
+        ({"key_max_refresh": "48h"}, "SIDEGATE_KEY_OUTAGE_CAP: must be more than key_max_refresh, which is 2d"),
+    ],
+)
+def test_a_span_that_makes_no_sense_is_refused(settings: dict[str, str], told: str) -> None:
+    assert mistakes(ONE | variables(**settings)) == [told]
+
+
+def test_spans_at_their_bounds_are_taken() -> None:
+    settings = load_settings(
+        ONE
+        | variables(
+            shutdown_grace="10s",
+            key_min_refresh="1s",
+            key_max_refresh="1s",
+            key_outage_cap="2s",
+            max_token_lifetime="1ms",
+        )
+    )
+
+    assert (settings.shutdown_grace, settings.key_max_refresh) == (10 * SECOND, SECOND)
 
 
 def test_two_entries_of_one_issuer_are_refused() -> None:
