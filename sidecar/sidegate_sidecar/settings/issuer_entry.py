@@ -1,7 +1,7 @@
 """An issuer entry: what each of its fields must be like, by itself and beside the others."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, LiteralString, Self, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     AfterValidator,
@@ -112,7 +112,7 @@ class IssuerEntry(BaseModel):
 
 
 def _mistakes_between(entry: IssuerEntry, unusable: frozenset[str]) -> Iterator[InitErrorDetails]:
-    """What is wrong between fields, as far as it does not hang on one that is unusable by itentry."""
+    """What is wrong between fields, as far as it does not hang on one that is unusable by itself."""
     yield from _mistakes_in_key_source(entry, unusable)
     if (
         entry.anti_csrf_required
@@ -141,7 +141,7 @@ def _mistakes_in_key_source(entry: IssuerEntry, unusable: frozenset[str]) -> Ite
         yield from _mistakes_in_url(entry, named_by)
 
 
-def _mistakes_in_url(entry: IssuerEntry, named_by: LiteralString) -> Iterator[InitErrorDetails]:
+def _mistakes_in_url(entry: IssuerEntry, named_by: str) -> Iterator[InitErrorDetails]:
     harmless = entry.model_copy(update={"request_headers": {}})
     try:
         harmless.key_source()

@@ -80,7 +80,7 @@ def test_health_lists_what_a_plane_serves(folder: Path, settings: dict[str, str]
         )
         listed = ask(messages.HealthListRequest(), timeout=10).statuses
         assert {name: NAME(answer.status) for name, answer in listed.items()} == dict.fromkeys(
-            ["", REVOCATION, SESSIONS], "SERVING"
+            ["", REVOCATION, SESSIONS, "sidegate.v1.RevocationFeedService"], "SERVING"
         )
 
 
@@ -98,8 +98,8 @@ def test_the_sockets_have_the_modes_that_keep_the_admin_plane_private(folder: Pa
 def test_a_signal_ends_it_though_health_is_watched(
     folder: Path, settings: dict[str, str], number: signal.Signals
 ) -> None:
-    """Each watch is told, then ended: none costs the grace, which is far longer than the wait here."""
-    settings |= {"shutdown_grace": "60s"}
+    """Each watch is told, then ended: one that the end of the grace cut off would end in an error."""
+    settings |= {"shutdown_grace": "10s"}
     with running_sidecar(folder, **settings) as sidecar, grpc.insecure_channel(sidecar.target) as channel:
         watches = [watch_health(channel, service) for service in (VERIFICATION, "", "nonsense")]
         assert [NAME(next(watch).status) for watch in watches] == ["SERVING", "SERVING", "SERVICE_UNKNOWN"]
