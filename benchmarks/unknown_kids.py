@@ -1,4 +1,4 @@
-"""What a flood of tokens with random unknown `kid`s costs good requests, and the issuer. DESIGN.md, guarantee 6.
+"""What a flood of tokens with random unknown `kid`s costs good requests, and the issuer.
 
 A real sidecar that fetches its keys over HTTP; a client process that sends good tokens at a fixed rate, every second
 one of them seen before; and another that floods, in every second window, so that a busy machine is unfair to neither.

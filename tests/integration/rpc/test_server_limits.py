@@ -1,4 +1,4 @@
-"""The limits of SECURITY.md §2 as a peer meets them: on a plain socket, or as a client that sends too much."""
+"""The limits of the gRPC server as a peer meets them: on a plain socket, or as a client that sends too much."""
 
 import asyncio
 import struct
