@@ -53,17 +53,23 @@ class Authenticator:
         self._keys = keys
         self._remembered = RememberedTokens(remembered)
 
+    def recall(self, text: str) -> VerifiedToken | None:
+        """The token, if it is remembered and the keys that vouched for it are those that the issuer has now.
+
+        Raises:
+            KeysUnavailable: It is remembered, and the issuer has no keys that may still be relied on.
+        """
+        # A text too large to be a token would only cost its hash.
+        remembered = self._remembered.recall(text) if len(text) <= MAX_TOKEN_BYTES else None
+        return remembered if remembered is not None and self.is_current(remembered) else None
+
     def authenticate(self, text: str) -> Generator[Wait, KeySet, VerifiedToken]:
-        """The token, its signature checked against the keys that the issuer has now.
+        """The token, its signature checked against the keys that the issuer has now. Remembers it.
 
         Raises:
             Rejected: It is not good, whatever the time and the demand.
             KeysUnavailable: Nobody could say.
         """
-        # A text too large to be a token would only cost its hash.
-        remembered = self._remembered.recall(text) if len(text) <= MAX_TOKEN_BYTES else None
-        if remembered is not None and self.is_current(remembered):
-            return remembered
         token = parse_token(text)
         policy = self._policy_of(token)
         claims = read_claims(token, policy)

@@ -182,7 +182,9 @@ class Verifier:
         _check_demand(demand, self._backing)
         source, key_id = Source.LOCAL, None
         try:
-            token = yield from self._authenticator.authenticate(demand.access_token)  # 1, 2, 3
+            token = self._authenticator.recall(demand.access_token)
+            if token is None:
+                token = yield from self._authenticator.authenticate(demand.access_token)  # 1, 2, 3
             policy, claims, subject = token.policy, token.claims, token.subject
             key_id = token.key.key_id
             check_claims(claims, policy, token.token_type, demand, self._clock())
