@@ -201,6 +201,8 @@ def test_make_run_hands_its_arguments_on() -> None:
     outcome = subprocess.run(
         ["make", "--dry-run", "run", "ARGS=--listen 127.0.0.1:0"],  # noqa: S607 - whichever make there is
         cwd=ROOT,
+        # Not those of the make that runs the tests: they would make this one tell of its folder.
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"},
         capture_output=True,
         text=True,
         check=True,
