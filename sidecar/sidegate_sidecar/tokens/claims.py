@@ -95,7 +95,13 @@ def check_claims(
             `aud` where one is demanded), WRONG_TENANT, WRONG_TYPE, ANTI_CSRF_MISMATCH.
     """
     check_expiry(claims, now)
-    _check_begun(claims, now + policy.leeway)
+    latest = now + policy.leeway
+    if claims.not_before is not None and claims.not_before > latest:
+        raise Rejected(Reason.NOT_YET_VALID, "the token's nbf lies in the future")
+    if claims.issue_time > latest:
+        raise Rejected(Reason.NOT_YET_VALID, "the token's iat lies in the future")
+    if claims.begin_time > latest:  # such a session would slip past every watermark
+        raise Rejected(Reason.NOT_YET_VALID, "the token's session begins in the future")
     if claims.expire_time - claims.issue_time > policy.max_token_lifetime:
         raise Rejected(Reason.LIFETIME_TOO_LONG, "the token lives longer than the maximum")
     _check_audience(claims, policy, demand)
@@ -109,20 +115,10 @@ def check_claims(
         _check_anti_csrf(claims.anti_csrf_token, demand.anti_csrf_token)
 
 
-def _check_begun(claims: TokenClaims, latest: Micros) -> None:
-    """Refuse what lies after `latest`. A session that begins in the future would slip past every watermark."""
-    if claims.not_before is not None and claims.not_before > latest:
-        raise Rejected(Reason.NOT_YET_VALID, "the token's nbf lies in the future")
-    if claims.issue_time > latest:
-        raise Rejected(Reason.NOT_YET_VALID, "the token's iat lies in the future")
-    if claims.begin_time > latest:
-        raise Rejected(Reason.NOT_YET_VALID, "the token's session begins in the future")
-
-
 def _check_audience(claims: TokenClaims, policy: IssuerPolicy, demand: Demand) -> None:
     """Both the issuer entry and the demand must be satisfied, each by any one name [RFC 7519 §4.1.3]."""
     for accepted in (policy.audiences, demand.accepted_audiences):
-        if accepted and not any(audience in accepted for audience in claims.audiences):
+        if accepted and frozenset(claims.audiences).isdisjoint(accepted):
             raise Rejected(Reason.WRONG_AUDIENCE, "the token's aud names none of the accepted audiences")
 
 

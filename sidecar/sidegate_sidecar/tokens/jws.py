@@ -15,12 +15,14 @@ Claims: TypeAlias = Mapping[str, object]
 MAX_TOKEN_BYTES = 16 * 1024  # 8 kB of claims must fit; nginx caps headers at 8 kB, Envoy at 60 kB
 MAX_KEY_ID_CHARACTERS = 256
 
-_BASE64URL = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_TO_STANDARD_ALPHABET = bytes.maketrans(b"-_", b"+/")
+# The decoder knows only the standard alphabet. What that has and base64url has not, padding included, becomes "!", which
+# its strict mode refuses like all else outside the alphabet.
+_TO_STANDARD_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
+_STANDARD_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # What may come last, and the padding that is left out, by length modulo 4: the bits that carry nothing are zero
 # [RFC 4648 §3.5]. No number of bytes encodes to 1 modulo 4.
 _LAST_AND_PADDING = {
-    0: (_BASE64URL.translate(_TO_STANDARD_ALPHABET), b""),
+    0: (_STANDARD_ALPHABET, b""),
     2: (b"AQgw", b"=="),
     3: (b"AEIMQUYcgkosw048", b"="),
 }
@@ -61,13 +63,16 @@ def parse_token(text: str) -> ParsedToken:
     """
     if len(text) > MAX_TOKEN_BYTES:
         raise Rejected(Reason.MALFORMED, "the token is larger than 16 KiB")
-    # One pass finds a wrong number of parts, padding, whitespace and foreign alphabets before anything is decoded.
-    if not text.isascii() or (data := text.encode("ascii")).translate(None, _BASE64URL) != b"..":
+    # Counted before it is split: a flood of dots would make as many parts.
+    if not text.isascii() or (data := text.encode("ascii")).count(b".") != 2:
         raise Rejected(Reason.MALFORMED, _form_problem(text))
     header_part, payload_part, signature_part = data.translate(_TO_STANDARD_ALPHABET).split(b".")
-
-    header = _parse_header(header_part)
-    claims, claims_json = parse_object(_decode(payload_part))
+    try:
+        header = _parse_header(header_part)
+        payload, signature = _decode(payload_part), _decode(signature_part)
+    except ValueError:
+        raise Rejected(Reason.MALFORMED, _form_problem(text)) from None
+    claims, claims_json = parse_object(payload)
     return ParsedToken(
         key_id=header.key_id,
         algorithm=header.algorithm,
@@ -75,7 +80,7 @@ def parse_token(text: str) -> ParsedToken:
         claims=claims,
         claims_json=claims_json,
         signing_input=data[: len(header_part) + 1 + len(payload_part)],
-        signature=_decode(signature_part),
+        signature=signature,
     )
 
 
@@ -85,7 +90,7 @@ def _form_problem(text: str) -> str:
         return "the token begins with 'Bearer '; pass what follows it"
     if text != text.strip():
         return "the token has white space around it; pass it without"
-    return "the token is not three parts of unpadded base64url"
+    return "the token is not three parts of canonical, unpadded base64url"
 
 
 class _Header(NamedTuple):
@@ -122,10 +127,10 @@ def _text(header: Mapping[str, object], name: str) -> str | None:
 
 
 def _decode(part: bytes) -> bytes:
-    """Decode base64 whose alphabet has been checked, refusing every spelling but the canonical one."""
+    """Decode base64. Raises ValueError for every spelling but the canonical one."""
     if not part:
         return b""
     last, padding = _LAST_AND_PADDING.get(len(part) % 4, (b"", b""))
     if part[-1] not in last:
-        raise Rejected(Reason.MALFORMED, "a part of the token is not canonical base64url")
-    return a2b_base64(part + padding)
+        raise ValueError("not canonical base64url")
+    return a2b_base64(part + padding, strict_mode=True)
