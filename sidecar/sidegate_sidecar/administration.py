@@ -18,8 +18,8 @@ from sidegate_sidecar.model import (
     Registration,
     Revision,
     SessionRecord,
+    SessionsEnded,
     SessionsRevoked,
-    UserRevoked,
 )
 from sidegate_sidecar.store.protocol import SessionStore
 
@@ -122,7 +122,7 @@ class Administration:
         *,
         tenant_id: str | None,
         except_session_handle: str | None,
-    ) -> UserRevoked:
+    ) -> SessionsEnded:
         """Revoke every session of a user begun before now, except one if so asked, in one tenant if so asked."""
         _check_name("user_id", user_id)
         if tenant_id is not None:

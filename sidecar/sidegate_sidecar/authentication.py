@@ -88,7 +88,7 @@ class Authenticator:
             token_type=token.token_type,
             key=key,
             key_set_generation=key_set.generation,
-            subject=Subject(policy.issuer, claims.session_handle, claims.user_id, claims.tenant_id),
+            subject=Subject(policy.issuer, claims.session_handle, claims.user_id, claims.tenant_id, key.thumbprint),
         )
         self._remembered.remember(text, verified)
         return verified

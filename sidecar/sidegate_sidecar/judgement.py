@@ -36,12 +36,6 @@ def check_record(record: SessionRecord | None, subject: Subject, policy: IssuerP
         raise Rejected(Reason.SESSION_EXPIRED, "the session has expired")
 
 
-def check_key(revoked: bool) -> None:
-    """Refuse what a revoked key has verified. Raises Rejected: KEY_REVOKED."""
-    if revoked:
-        raise Rejected(Reason.KEY_REVOKED, "the key that verified the token was revoked")
-
-
 def check_coverage(
     coverage: Coverage, claims: TokenClaims, policy: IssuerPolicy, subject: Subject, facts: StoreFacts | None
 ) -> bool:
@@ -58,8 +52,10 @@ def check_coverage(
         Whether it can only be said after asking the store. Never true if `facts` is given.
 
     Raises:
-        Rejected: SESSION_REVOKED, USER_REVOKED or TENANT_REVOKED.
+        Rejected: KEY_REVOKED, SESSION_REVOKED, USER_REVOKED or TENANT_REVOKED.
     """
+    if coverage.key_revoked:
+        raise Rejected(Reason.KEY_REVOKED, "the key that verified the token was revoked")
     if coverage.session_revoked:
         raise Rejected(Reason.SESSION_REVOKED, "the session was revoked")
     ambiguous = False

@@ -20,7 +20,7 @@ from sidegate_sidecar.errors import (
     RevisionNotReached,
     SidegateError,
 )
-from sidegate_sidecar.judgement import check_coverage, check_freshness, check_key, check_record
+from sidegate_sidecar.judgement import check_coverage, check_freshness, check_record
 from sidegate_sidecar.model import (
     Clock,
     Coverage,
@@ -53,10 +53,6 @@ class Index(Protocol):
 
     def coverage(self, subject: Subject) -> Coverage:
         """Which revocations touch a session."""
-        ...
-
-    def key_revoked(self, issuer: str, thumbprint: str) -> bool:
-        """Whether a key was revoked."""
         ...
 
 
@@ -207,13 +203,16 @@ class Verifier:
                     if not self._authenticator.is_current(token):  # a wait may outlast a key
                         token = yield from self._authenticator.authenticate(demand.access_token)
                         key_id = token.key.key_id
+                        if token.subject != subject:  # another key vouches for it now; the store was not asked of that
+                            subject = token.subject
+                            facts = yield partial(sessions.look_up, subject)
+                            continue
                     check_coverage(facts.coverage, claims, policy, subject, facts)
                     if demand.check_database:
                         check_record(facts.record, subject, policy, self._clock())
                 index = revocations.index
                 if index is None:
                     raise IndexNotLoaded("the revocation index has not loaded yet")
-                check_key(index.key_revoked(policy.issuer, token.key.thumbprint))
                 if not check_coverage(index.coverage(subject), claims, policy, subject, facts):
                     break
                 facts = yield partial(sessions.look_up, subject)  # 7

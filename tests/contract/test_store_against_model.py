@@ -21,9 +21,9 @@ from sidegate_sidecar.model import (
     Revision,
     RevocationKind,
     SessionRecord,
+    SessionsEnded,
     StoreFacts,
     Subject,
-    UserRevoked,
 )
 from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
@@ -94,7 +94,7 @@ class Model:
         revoke_time = self.revoked_at(subject.issuer, subject.session_handle)
         record = self.sessions.get((subject.issuer, subject.session_handle))
         return StoreFacts(
-            Coverage(revoke_time is not None, self.watermark(subject)),
+            Coverage(session_revoked=revoke_time is not None, user_watermark=self.watermark(subject)),
             record and replace(record, revoke_time=revoke_time),
             Revision(store_id, len(self.log)),
         )
@@ -223,10 +223,10 @@ class StoreBesideModel(RuleBasedStateMachine):
         accept_unknown=st.booleans(),
     )
     def revoke_user(self, issuer: str, user: str, tenant: str | None, spare: str | None, accept_unknown: bool) -> None:
-        expected: UserRevoked | str
+        expected: SessionsEnded | str
         try:
             count = self.model.revoke_user(issuer, user, tenant, spare, accept_unknown)
-            expected = UserRevoked(count, Revision(self.store_id, len(self.model.log)))
+            expected = SessionsEnded(count, Revision(self.store_id, len(self.model.log)))
         except Refused as refused:
             expected = str(refused)
 

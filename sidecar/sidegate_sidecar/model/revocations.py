@@ -57,13 +57,18 @@ class LogPage:
     Attributes:
         store_id: The store that it was read from. It changes when a backup is restored.
         digest_salt: 16 bytes; the key of every digest of that store.
-        head: The last sequence at the moment of reading.
-        entries: In order, without a gap, beginning at the sequence asked for.
+        head: The last sequence at the moment of reading. Its entry is never removed.
+        horizon: The highest sequence whose entry was ever removed; 0: none was. Beyond it there are no gaps; up to it
+            whatever is missing can match nothing any more.
+        removed: How many entries were ever removed.
+        entries: In order, beginning at the first that is not below the sequence asked for.
     """
 
     store_id: str
     digest_salt: bytes
     head: int
+    horizon: int
+    removed: int
     entries: tuple[LogEntry, ...]
 
 
@@ -76,11 +81,27 @@ class SessionsRevoked:
 
 
 @dataclass(frozen=True, slots=True)
-class UserRevoked:
-    """What came of revoking a user: how many registered sessions that were alive ended."""
+class SessionsEnded:
+    """What came of revoking a user or a tenant: how many registered sessions that were alive ended."""
 
     revoked_count: int
     revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRevoked:
+    """What came of revoking a key: whether this call is the one that did."""
+
+    newly_revoked: bool
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one step of compaction removed."""
+
+    log_entries: int
+    sessions: int
 
 
 @dataclass(frozen=True, slots=True)

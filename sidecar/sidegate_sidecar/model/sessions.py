@@ -10,12 +10,19 @@ MAX_NAME_BYTES = 512  # of a handle, user or tenant in UTF-8; OpenID Connect Cor
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What revocations of a token's session are looked up by. `session_handle` is empty where the issuer waives it."""
+    """What revocations of a token's session are looked up by.
+
+    Attributes:
+        session_handle: Empty where the issuer waives it.
+        tenant_id: Empty: none.
+        key_thumbprint: RFC 7638, of the key that verified the token. Empty where no token is in question.
+    """
 
     issuer: str
     session_handle: str
     user_id: str
     tenant_id: str
+    key_thumbprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,14 @@ class Coverage:
 
     Attributes:
         session_revoked: Its handle was revoked.
+        key_revoked: The key that verified its token was revoked.
         user_watermark: The newest T of its user's watermarks that do not except it. Sessions begun at or before T are
             revoked. None: there is none.
         tenant_watermark: Likewise for its tenant.
     """
 
     session_revoked: bool = False
+    key_revoked: bool = False
     user_watermark: Micros | None = None
     tenant_watermark: Micros | None = None
 

@@ -88,6 +88,10 @@ class RevocationIndex:
         issuer, handle = subject.issuer, subject.session_handle
         return Coverage(
             session_revoked=bool(handle) and self._digest(RevocationKind.SESSION, issuer, handle) in self._sessions,
+            key_revoked=(
+                bool(self._keys and subject.key_thumbprint)
+                and self._digest(RevocationKind.KEY, issuer, subject.key_thumbprint) in self._keys
+            ),
             user_watermark=self._user_watermark(subject) if self._users else None,
             tenant_watermark=(
                 self._tenants.get(self._digest(RevocationKind.TENANT, issuer, subject.tenant_id))
@@ -95,10 +99,6 @@ class RevocationIndex:
                 else None
             ),
         )
-
-    def key_revoked(self, issuer: str, thumbprint: str) -> bool:
-        """Whether the key of that RFC 7638 thumbprint was revoked."""
-        return bool(self._keys) and self._digest(RevocationKind.KEY, issuer, thumbprint) in self._keys
 
     def __len__(self) -> int:
         return len(self._sessions) + len(self._users) + len(self._tenants) + len(self._keys)

@@ -7,14 +7,16 @@ from sidegate_sidecar.model import (
     Attribution,
     AuditEntry,
     AuditFilter,
+    KeyRevoked,
     LogPage,
     Registration,
+    Removed,
     SessionRecord,
+    SessionsEnded,
     SessionsRevoked,
     StoreFacts,
     StoreLimits,
     Subject,
-    UserRevoked,
 )
 
 
@@ -26,8 +28,12 @@ class SessionStore(Protocol):
     `PreconditionFailed` with the reasons of errors.proto. Safe to call from many tasks at once. Strings are checked by
     the caller: non-empty where they name something, at most 512 bytes, no NUL.
 
-    Every write is one transaction under the log lock: all of it or nothing, whatever is killed when. It is durable when
-    the call returns. Sequences are handed out under that lock, gap-free and in commit order.
+    Every write is one transaction: all of it or nothing, whatever is killed when. It is durable when the call returns.
+    Revocations hold the log lock, under which sequences are handed out, gap-free and in commit order. A registration is
+    ordered with every revocation that could cover it: it sees all of that revocation, or the revocation sees it.
+
+    Every revoking method takes `validate_only`: it then answers as if it had been done, names the head as revision and
+    changes nothing. It remembers no answer for a replay, but repeats one that is kept.
     """
 
     async def open(self) -> None:
@@ -38,9 +44,15 @@ class SessionStore(Protocol):
         """Release everything. Safe to call twice, and on a store that was never opened."""
         ...
 
-    async def migrate(self, limits: StoreLimits) -> list[str]:
+    async def migrate(self, limits: StoreLimits, *, after_deploy: bool = False) -> list[str]:
         """Bring the schema up to date; the names of the migrations applied. Works before `open`, in any number of
         processes at once. A new store is created with `limits`; those of an existing one stay as they are.
+
+        Args:
+            after_deploy: Also apply what is safe only once no older release runs any more. A new store gets all.
+
+        Raises:
+            StartupError: The schema is newer than this release can work with.
         """
         ...
 
@@ -70,12 +82,12 @@ class SessionStore(Protocol):
 
         Sees every revocation acknowledged before the call began, and names the revision that it saw. The record is that
         of the handle, whoever's it is: comparing user and tenant is the caller's. Watermarks are those of the subject's
-        own user and tenant.
+        own user and tenant. An empty handle, tenant or thumbprint matches nothing.
         """
         ...
 
     async def read_log(self, first: int, limit: int) -> LogPage:
-        """Up to `limit` entries from sequence `first` on. A page and its head come from one snapshot."""
+        """Up to `limit` entries from sequence `first` on. A page, its head and its horizon come from one snapshot."""
         ...
 
     async def wait_for_change(self, timeout: float) -> None:
@@ -117,7 +129,7 @@ class SessionStore(Protocol):
         ...
 
     async def revoke_sessions(
-        self, issuer: str, session_handles: Sequence[str], attribution: Attribution
+        self, issuer: str, session_handles: Sequence[str], attribution: Attribution, *, validate_only: bool = False
     ) -> SessionsRevoked:
         """Revoke handles, registered or not, all or none. Those revoked before stay as they are.
 
@@ -135,7 +147,8 @@ class SessionStore(Protocol):
         except_session_handle: str | None,
         accept_unknown_exception: bool,
         attribution: Attribution,
-    ) -> UserRevoked:
+        validate_only: bool = False,
+    ) -> SessionsEnded:
         """Write a watermark at the store's clock, and revoke every registered session of the user that is alive.
 
         Alive is what has neither expired nor been revoked. Each is logged after the watermark, by handle, without
@@ -149,5 +162,45 @@ class SessionStore(Protocol):
 
         Raises:
             InvalidRequest: NOT_A_SESSION_OF_USER, REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def revoke_tenant(
+        self, issuer: str, tenant_id: str, attribution: Attribution, *, validate_only: bool = False
+    ) -> SessionsEnded:
+        """Write a watermark at the store's clock, and revoke every registered session of the tenant that is alive.
+
+        As `revoke_user` does for a user.
+
+        Raises:
+            InvalidRequest: REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def revoke_key(
+        self,
+        issuer: str,
+        key_thumbprint: str,
+        attribution: Attribution,
+        *,
+        key_id: str | None,
+        validate_only: bool = False,
+    ) -> KeyRevoked:
+        """Revoke a key for ever; its entry is never removed. One revoked before stays as it is.
+
+        Args:
+            key_id: Its `kid`, for the audit trail. None: not known.
+
+        Raises:
+            InvalidRequest: REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def compact(self, limit: int) -> Removed:
+        """Remove up to `limit` log entries and up to `limit` sessions that can matter to nobody any more.
+
+        Those are the entries whose `forget_time` has come by the store's clock, but never the newest of all, by which
+        followers recognise the log; and the sessions that ended longer ago than a token can outlive them
+        (`max_token_lifetime` and `leeway`). One short transaction: call it again while it removes as many as it may.
         """
         ...

@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 
 from sidegate_sidecar.errors import InvalidRequest
-from sidegate_sidecar.model import SECOND, Micros, Revision, SessionsRevoked, UserRevoked
+from sidegate_sidecar.model import SECOND, Micros, Revision, SessionsEnded, SessionsRevoked
 
 REPLAY_SPAN: Micros = 24 * 3600 * SECOND
 """How long an answer is kept, as revocation.proto promises."""
@@ -25,7 +25,7 @@ def reused() -> InvalidRequest:
     return InvalidRequest("request_id", "was used for a different request", reason="REQUEST_ID_REUSED")
 
 
-def kept(answer: SessionsRevoked | UserRevoked) -> str:
+def kept(answer: SessionsRevoked | SessionsEnded) -> str:
     """An answer as JSON."""
     return json.dumps(asdict(answer))
 
@@ -36,7 +36,7 @@ def sessions_revoked(text: str) -> SessionsRevoked:
     return SessionsRevoked(newly_revoked=tuple(answer["newly_revoked"]), revision=Revision(**answer["revision"]))
 
 
-def user_revoked(text: str) -> UserRevoked:
+def user_revoked(text: str) -> SessionsEnded:
     """The answer that `kept` wrote."""
     answer = json.loads(text)
-    return UserRevoked(revoked_count=answer["revoked_count"], revision=Revision(**answer["revision"]))
+    return SessionsEnded(revoked_count=answer["revoked_count"], revision=Revision(**answer["revision"]))

@@ -19,11 +19,11 @@ from sidegate_sidecar.model import (
     LogPage,
     Registration,
     SessionRecord,
+    SessionsEnded,
     SessionsRevoked,
     StoreFacts,
     StoreLimits,
     Subject,
-    UserRevoked,
     wall_clock,
 )
 from sidegate_sidecar.store import sqlite_reading, sqlite_schema, sqlite_writing
@@ -214,7 +214,7 @@ class SqliteStore:
         except_session_handle: str | None,
         accept_unknown_exception: bool,
         attribution: Attribution,
-    ) -> UserRevoked:
+    ) -> SessionsEnded:
         """Write a watermark at the store's clock, and revoke every registered session of the user that is alive."""
         return await self._write(
             lambda transaction: sqlite_writing.revoke_user(

@@ -71,6 +71,8 @@ async def read_log(connection: aiosqlite.Connection, first: int, limit: int) -> 
         store_id=rows[0]["store_id"],
         digest_salt=rows[0]["digest_salt"],
         head=rows[0]["head_sequence"],
+        horizon=0,
+        removed=0,
         entries=tuple(_entry(row) for row in rows if row["sequence"] is not None),
     )
 

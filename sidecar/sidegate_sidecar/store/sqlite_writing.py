@@ -17,15 +17,15 @@ from sidegate_sidecar.model import (
     Registration,
     Revision,
     SessionRecord,
+    SessionsEnded,
     SessionsRevoked,
     StoreLimits,
-    UserRevoked,
 )
 from sidegate_sidecar.store import registering, replay, sqlite_reading
 from sidegate_sidecar.store.sql import query
 
 T = TypeVar("T")
-Revoked = TypeVar("Revoked", SessionsRevoked, UserRevoked)
+Revoked = TypeVar("Revoked", SessionsRevoked, SessionsEnded)
 
 PUT_SESSIONS = query("sqlite", "put_sessions")
 REVOKE_HANDLES = query("sqlite", "revoke_handles")
@@ -168,10 +168,10 @@ async def revoke_user(
     except_session_handle: str | None,
     accept_unknown_exception: bool,
     attribution: Attribution,
-) -> UserRevoked:
+) -> SessionsEnded:
     """Write a watermark, then the handles that it ends: one stretch of the log, the watermark first."""
 
-    async def revoke() -> UserRevoked:
+    async def revoke() -> SessionsEnded:
         if except_session_handle is not None:
             spared = await sqlite_reading.get_session(transaction.connection, issuer, except_session_handle)
             if not accept_unknown_exception if spared is None else spared.user_id != user_id:
@@ -190,7 +190,7 @@ async def revoke_user(
         await transaction.connection.execute_fetchall(WRITE_USER_WATERMARK, values)
         async with transaction.connection.execute(REVOKE_SESSIONS_OF_USER, values) as cursor:
             ended = cursor.rowcount
-        return UserRevoked(revoked_count=ended, revision=await _advance(transaction, transaction.head + 1 + ended))
+        return SessionsEnded(revoked_count=ended, revision=await _advance(transaction, transaction.head + 1 + ended))
 
     asked = replay.fingerprint(
         "revoke_user",

@@ -15,8 +15,8 @@ Claims: TypeAlias = Mapping[str, object]
 MAX_TOKEN_BYTES = 16 * 1024  # 8 kB of claims must fit; nginx caps headers at 8 kB, Envoy at 60 kB
 MAX_KEY_ID_CHARACTERS = 256
 
-# The decoder knows only the standard alphabet. What that has and base64url has not, padding included, becomes "!", which
-# its strict mode refuses like all else outside the alphabet.
+# The decoder knows only the standard alphabet. What that has and base64url has not, padding included, becomes "!",
+# which its strict mode refuses like all else outside the alphabet.
 _TO_STANDARD_ALPHABET = bytes.maketrans(b"-_+/=", b"+/!!!")
 _STANDARD_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 # What may come last, and the padding that is left out, by length modulo 4: the bits that carry nothing are zero

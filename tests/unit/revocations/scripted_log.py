@@ -109,7 +109,7 @@ class ScriptedLog:
         if self.down or self.failures:
             self.failures -= not self.down
             raise StoreUnavailable("the store does not answer")
-        return LogPage(self.store_id, SALT, self.head, tuple(self.entries[first - 1 : first - 1 + limit]))
+        return LogPage(self.store_id, SALT, self.head, 0, 0, tuple(self.entries[first - 1 : first - 1 + limit]))
 
     async def wait_for_change(self, timeout: float) -> None:
         try:

@@ -255,9 +255,9 @@ class Unreliable(ScriptedLog):
             case "raises":
                 raise RuntimeError("postgresql://admin:s3cret@db")
             case "gap":
-                return LogPage(page.store_id, SALT, page.head, page.entries[:1] + page.entries[2:])
+                return LogPage(page.store_id, SALT, page.head, 0, 0, page.entries[:1] + page.entries[2:])
             case "short":
-                return LogPage(page.store_id, SALT, page.head + 1, page.entries)
+                return LogPage(page.store_id, SALT, page.head + 1, 0, 0, page.entries)
             case _:
                 return page
 

@@ -106,7 +106,7 @@ def test_the_index_covers_what_the_log_covers(log: list[LogEntry], asked: list[S
 def test_a_key_is_revoked_by_its_issuer_and_thumbprint_alone(log: list[LogEntry], issuer: str, thumbprint: str) -> None:
     named = (RevocationKind.KEY, issuer, thumbprint)
 
-    assert index_of(log).key_revoked(issuer, thumbprint) == any(
+    assert index_of(log).coverage(Subject(issuer, "", "", "", thumbprint)).key_revoked == any(
         (each.kind, each.issuer, each.subject) == named for each in log
     )
 

@@ -11,12 +11,15 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
-from sidegate_sidecar.model import Attribution, SessionsRevoked, StoreLimits, UserRevoked, wall_clock
+from sidegate_sidecar.model import Attribution, SessionsEnded, SessionsRevoked, StoreLimits, wall_clock
 from sidegate_sidecar.store import replay
 from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import ISSUER, LIMITS
+
+Answer: TypeAlias = SessionsRevoked | SessionsEnded
 
 MOMENTS = ("locked", "written", "acknowledged")
 """With the log lock held and nothing written, with everything written and nothing committed, after the call."""
@@ -51,8 +54,10 @@ async def revoke_user(path: Path, moment: str) -> None:
             die()
         return wall_clock()
 
-    def dying(keep: Callable[[SessionsRevoked | UserRevoked], str]) -> Callable[[SessionsRevoked | UserRevoked], str]:
-        def kept(answer: SessionsRevoked | UserRevoked) -> str:
+    def dying(
+        keep: Callable[[SessionsRevoked | SessionsEnded], str],
+    ) -> Callable[[SessionsRevoked | SessionsEnded], str]:
+        def kept(answer: SessionsRevoked | SessionsEnded) -> str:
             if moment == "written":
                 die()
             return keep(answer)

@@ -248,7 +248,7 @@ async def test_a_revision_that_is_not_reached_sends_the_question_to_the_store() 
     query = await bench.lookup.queries.next()
     query.answer(facts_of(Coverage(session_revoked=True), None))
 
-    assert query.question == Subject(ISSUER, HANDLE, USER, "")
+    assert query.question == Subject(ISSUER, HANDLE, USER, "", THUMBPRINT)
     assert reason_of(await verdict) is Reason.SESSION_REVOKED
     assert (await verdict).evidence.source is Source.DATABASE
 
