@@ -2,12 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -15,36 +13,22 @@ from sidegate.v1 import feed_pb2_grpc, revocation_pb2_grpc, verification_pb2_grp
 
 from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.authentication import Authenticator
-from sidegate_sidecar.durations import format_duration
-from sidegate_sidecar.errors import StartupError, StoreUnavailable
 from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
-from sidegate_sidecar.model import SECOND, ServingStatus, StoreLimits, StoreState, wall_clock
-from sidegate_sidecar.revocations.follower import LogFollower
+from sidegate_sidecar.model import SECOND, ServingStatus, StoreState, wall_clock
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.verification import VerificationService
-from sidegate_sidecar.settings import Settings, StoreSettings
-from sidegate_sidecar.store.lookup import SharedLookup
-from sidegate_sidecar.store.protocol import SessionStore
-from sidegate_sidecar.store.sqlite import SqliteStore
+from sidegate_sidecar.settings import Settings
+from sidegate_sidecar.stores import StoreSide, open_store
 from sidegate_sidecar.verifier import Backing, Verifier
 
 VERSION = version("sidegate")  # once: it reads files, and the status is asked for on the event loop
 READINESS_SECONDS = 0.05  # how often the sidecar looks whether it has become able to answer
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _StoreSide:
-    """What there is only with a store."""
-
-    store: SessionStore
-    follower: LogFollower
-    lookup: SharedLookup
 
 
 class Sidecar:
@@ -77,7 +61,10 @@ class Sidecar:
         settings = self._settings
         key_ring = KeyRing([issuer.keys for issuer in self._issuers])
         self._owned.push_async_callback(key_ring.close)
-        side = None if settings.sqlite_path is None else await self._open_store(settings.sqlite_path)
+        side = None
+        if settings.sqlite_path is not None:
+            side = await self._owned.enter_async_context(open_store(settings, settings.sqlite_path))
+            self._in_background(side.follower.run())
         self._in_background(key_ring.start())
         endpoints = [self._data_plane(key_ring, side)]
         if side is not None and settings.admin_listen:
@@ -87,20 +74,7 @@ class Sidecar:
         self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
         return bound[0], bound[1] if len(bound) > 1 else []
 
-    async def _open_store(self, path: Path) -> _StoreSide:
-        limits = store_limits(self._settings)
-        store = SqliteStore(path, clock=wall_clock)
-        self._owned.push_async_callback(store.close)
-        with _failing_to_start(path):
-            await store.migrate(limits)
-            await store.open()
-            check_limits(limits, await store.limits())
-        follower, lookup = LogFollower(store), SharedLookup(store.look_up)
-        self._in_background(follower.run())
-        self._owned.push_async_callback(lookup.close)
-        return _StoreSide(store, follower, lookup)
-
-    def _data_plane(self, key_ring: KeyRing, side: _StoreSide | None) -> Endpoint:
+    def _data_plane(self, key_ring: KeyRing, side: StoreSide | None) -> Endpoint:
         settings = self._settings
         authenticator = Authenticator(
             [issuer.policy for issuer in self._issuers], key_ring, remembered=settings.remembered_tokens
@@ -121,7 +95,7 @@ class Sidecar:
             reflection_enabled=settings.reflection,
         )
 
-    def _admin_plane(self, side: _StoreSide) -> Endpoint:
+    def _admin_plane(self, side: StoreSide) -> Endpoint:
         settings = self._settings
         accepts_unknown = {
             issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
@@ -182,50 +156,6 @@ async def run_until_signalled(
     _log.info("stopped")
 
 
-async def migrate_store(settings: StoreSettings) -> tuple[list[str], StoreLimits]:
-    """Bring the store up to date and its limits up to the settings'. The migrations applied; the limits in force.
-
-    Raises:
-        StartupError: There is no store, or it cannot be migrated.
-    """
-    if settings.sqlite_path is None:
-        raise StartupError("store_url is not set: there is no store to migrate")
-    store = SqliteStore(settings.sqlite_path, clock=wall_clock)
-    try:
-        with _failing_to_start(settings.sqlite_path):
-            applied = await store.migrate(store_limits(settings))
-            await store.open()
-            return applied, await store.raise_limits(store_limits(settings))
-    finally:
-        await store.close()
-
-
-@contextmanager
-def _failing_to_start(path: Path) -> Generator[None]:
-    """A store that fails now has an operator to tell, who needs the file's name and what the driver says of it."""
-    try:
-        yield
-    except StoreUnavailable as failure:
-        detail = str(failure.__cause__ or "")
-        raise StartupError(f"{path}: {failure.message}" + (f" ({detail})" if detail else "")) from failure
-
-
-def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:
-    """Refuse to run above what the store's retention rests on: revocations would be forgotten too early.
-
-    Raises:
-        StartupError: Naming each setting that is above its limit.
-    """
-    above = [
-        f"{name} is {format_duration(getattr(configured, name))}, above the {format_duration(getattr(stored, name))}"
-        " of the store"
-        for name in ("max_token_lifetime", "leeway", "max_session_lifetime")
-        if getattr(configured, name) > getattr(stored, name)
-    ]
-    if above:
-        raise StartupError(f"{'; '.join(above)}. Lower the setting, or raise the store's limit with `sidegate migrate`")
-
-
 def _feed() -> Service:
     return Service(
         "sidegate.v1.RevocationFeedService",
@@ -238,13 +168,8 @@ async def _stop_all(endpoints: Sequence[Endpoint], grace: float) -> None:
     await asyncio.gather(*(endpoint.stop(grace) for endpoint in endpoints))
 
 
-def store_limits(settings: StoreSettings) -> StoreLimits:
-    """What the settings want retention to rest on."""
-    return StoreLimits(settings.max_token_lifetime, settings.leeway, settings.max_session_lifetime)
-
-
 async def _serve_when_ready(
-    endpoints: Sequence[Endpoint], key_ring: KeyRing, side: _StoreSide | None, settings: Settings
+    endpoints: Sequence[Endpoint], key_ring: KeyRing, side: StoreSide | None, settings: Settings
 ) -> None:
     """Report SERVING once any issuer's keys are there and the index has loaded. From then on outages are survived."""
     while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):  # noqa: ASYNC110 - two rooms
@@ -258,7 +183,7 @@ def _has_keys(key_ring: KeyRing) -> bool:
     return any(status.key_count for status in key_ring.status())
 
 
-def serving_status(key_ring: KeyRing, side: _StoreSide | None) -> ServingStatus:
+def serving_status(key_ring: KeyRing, side: StoreSide | None) -> ServingStatus:
     """What the sidecar knows and how old it is. Costs no I/O."""
     index = None if side is None else side.follower.index
     return ServingStatus(

@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 import typer
 
-from sidegate_sidecar.app import migrate_store, run_until_signalled
+from sidegate_sidecar.app import run_until_signalled
 from sidegate_sidecar.cli.outcomes import Exit, fail
 from sidegate_sidecar.durations import format_duration
 from sidegate_sidecar.errors import ListenerUnavailable, StartupError
@@ -22,6 +22,7 @@ from sidegate_sidecar.settings import (
     load_store_settings,
     misspelt_variables,
 )
+from sidegate_sidecar.stores import migrate_store
 
 _log = structlog.get_logger(__name__)
 
