@@ -3,7 +3,16 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from sidegate_sidecar.model import SECOND, Attribution, LogEntry, Micros, Registration, StoreLimits, Subject
+from sidegate_sidecar.model import (
+    SECOND,
+    Attribution,
+    LogEntry,
+    Micros,
+    Registration,
+    Removed,
+    StoreLimits,
+    Subject,
+)
 from sidegate_sidecar.store.protocol import SessionStore
 
 StoreFactory: TypeAlias = Callable[[], Awaitable[SessionStore]]
@@ -40,8 +49,8 @@ def session(
     return Registration(issuer, handle, user, tenant, create_time, expire_time)
 
 
-def subject(handle: str, *, issuer: str = ISSUER, user: str = "ada", tenant: str = "") -> Subject:
-    return Subject(issuer, handle, user, tenant)
+def subject(handle: str, *, issuer: str = ISSUER, user: str = "ada", tenant: str = "", key: str = "") -> Subject:
+    return Subject(issuer, handle, user, tenant, key)
 
 
 async def revoke_user(
@@ -67,10 +76,26 @@ async def revoke_user(
 
 
 async def log_of(store: SessionStore) -> list[LogEntry]:
-    """The whole log; fails if it has a gap."""
+    """All that the log still has; fails if it has a gap beyond its horizon, or miscounts what was removed."""
     page = await store.read_log(1, 100_000)
-    assert [entry.sequence for entry in page.entries] == list(range(1, page.head + 1))
+    sequences = [entry.sequence for entry in page.entries]
+    assert [each for each in sequences if each > page.horizon] == list(range(page.horizon + 1, page.head + 1))
+    assert sequences == sorted(set(sequences))
+    assert page.horizon not in sequences
+    assert page.removed == page.head - len(sequences)
     return list(page.entries)
+
+
+async def compact_all(store: SessionStore, limit: int = 1000) -> Removed:
+    """What was removed by compacting until nothing is left to remove."""
+    removed = Removed(0, 0)
+    while True:
+        step = await store.compact(limit)
+        assert step.log_entries <= limit
+        assert step.sessions <= limit
+        removed = Removed(removed.log_entries + step.log_entries, removed.sessions + step.sessions)
+        if limit not in (step.log_entries, step.sessions):
+            return removed
 
 
 async def quiet(store: SessionStore) -> None:

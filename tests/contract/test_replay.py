@@ -61,7 +61,9 @@ OTHER_REQUESTS: dict[str, Asked] = {
     "a tenant": lambda store, key: revoke_user(store, tenant="red", attribution=key),
     "an exception": lambda store, key: revoke_user(store, spare="s1", attribution=key),
     "another reason": lambda store, key: revoke_user(store, attribution=Attribution(key.actor, "lost", key.request_id)),
-    "another operation": lambda store, key: store.revoke_sessions(ISSUER, ["ada"], key),
+    "handles": lambda store, key: store.revoke_sessions(ISSUER, ["ada"], key),
+    "the tenant of that name": lambda store, key: store.revoke_tenant(ISSUER, "ada", key),
+    "the key of that name": lambda store, key: store.revoke_key(ISSUER, "ada", key, key_id=None),
 }
 
 
@@ -84,6 +86,39 @@ async def test_a_key_is_refused_for_other_handles(store: SessionStore) -> None:
 
     with pytest.raises(InvalidRequest):
         await store.revoke_sessions(ISSUER, ["s1,s2"], KEY)
+
+
+async def test_a_replay_of_a_tenant_revocation_writes_no_second_watermark(
+    store: SessionStore, open_store: StoreFactory
+) -> None:
+    await store.register([session("s1", tenant="red")])
+    first = await store.revoke_tenant(ISSUER, "red", KEY)
+    await store.register([session("s2", tenant="red")])
+
+    assert await (await open_store()).revoke_tenant(ISSUER, "red", KEY) == first
+    assert first.revoked_count == 1
+    assert [entry.subject for entry in await log_of(store)] == ["red", "s1"]
+
+
+async def test_a_replay_of_a_key_revocation_returns_the_first_answer(store: SessionStore) -> None:
+    first = await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1")
+    await store.revoke_sessions(ISSUER, ["s1"], Attribution("ops"))
+
+    assert await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1") == first
+    assert first.newly_revoked
+
+
+async def test_an_idempotency_key_is_refused_for_another_signing_key_or_tenant(store: SessionStore) -> None:
+    other = Attribution("ops", "stolen", "16fd2706-8baf-433b-82eb-8c7fada847da")
+    await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1")
+    await store.revoke_tenant(ISSUER, "red", other)
+
+    with pytest.raises(InvalidRequest):
+        await store.revoke_key(ISSUER, "another", KEY, key_id="k1")
+    with pytest.raises(InvalidRequest):
+        await store.revoke_tenant(ISSUER, "blue", other)
+
+    assert len(await log_of(store)) == 2
 
 
 async def test_keys_are_scoped_to_the_actor(store: SessionStore) -> None:

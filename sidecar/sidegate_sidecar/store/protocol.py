@@ -201,6 +201,8 @@ class SessionStore(Protocol):
 
         Those are the entries whose `forget_time` has come by the store's clock, but never the newest of all, by which
         followers recognise the log; and the sessions that ended longer ago than a token can outlive them
-        (`max_token_lifetime` and `leeway`). One short transaction: call it again while it removes as many as it may.
+        (`max_token_lifetime` and `leeway`). Entries go only once no such session is left: while its row is there, it
+        could be registered again, and would go on where it was revoked. One short transaction: call it again while it
+        removes as many as it may.
         """
         ...
