@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from sidegate_sidecar.cli import administration, deferred, verification
+from sidegate_sidecar.cli import administration, deferred, importing, verification
 from sidegate_sidecar.cli.outcomes import Exit
 
 CLICK_USAGE_ERROR = 2
@@ -26,6 +26,7 @@ app.command()(deferred.dev)
 app.command()(verification.verify)
 app.command()(verification.status)
 app.add_typer(administration.revoke, name="revoke")
+administration.sessions.command("import")(importing.import_sessions)
 app.add_typer(administration.sessions, name="sessions")
 app.add_typer(administration.revocations, name="revocations")
 app.command()(deferred.migrate)

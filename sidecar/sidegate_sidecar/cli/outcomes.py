@@ -25,6 +25,7 @@ class Exit(IntEnum):
     UNDECIDED = 3  # nobody could say
     USAGE = 64  # sysexits.h EX_USAGE: the command line or the settings
     UNAVAILABLE = 69  # sysexits.h EX_UNAVAILABLE: the sidecar cannot start
+    INTERRUPTED = 130  # 128 and SIGINT, as shells say of a process that Ctrl-C ended
 
 
 @contextmanager
