@@ -1,7 +1,7 @@
-"""Which migrations a store needs, and whether this release can work with those it has. Pure: one rule for every backend.
+"""Which migrations a store needs, and whether this release can work with those it has. Pure: the rule of every backend.
 
-Two releases work on one store while a deploy rolls. What both can work with is applied before the deploy; what only the
-newer can work with, after it. The store remembers of each which it was, for a release that does not know it.
+Two releases work on one store while a deploy rolls. What both can work with is applied before the deploy; what only
+the newer can work with, after it. The store remembers of each which it was, for a release that does not know it.
 """
 
 from collections.abc import Mapping, Sequence

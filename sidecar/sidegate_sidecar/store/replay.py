@@ -3,9 +3,14 @@
 import hashlib
 import json
 from dataclasses import asdict
+from typing import TypeAlias, TypeVar
 
 from sidegate_sidecar.errors import InvalidRequest
-from sidegate_sidecar.model import SECOND, Micros, Revision, SessionsEnded, SessionsRevoked
+from sidegate_sidecar.model import SECOND, KeyRevoked, Micros, Revision, SessionsEnded, SessionsRevoked
+
+Answer: TypeAlias = SessionsRevoked | SessionsEnded | KeyRevoked
+AnyAnswer = TypeVar("AnyAnswer", SessionsRevoked, SessionsEnded, KeyRevoked)
+"""One of the answers to a revocation."""
 
 REPLAY_SPAN: Micros = 24 * 3600 * SECOND
 """How long an answer is kept, as revocation.proto promises."""
@@ -25,18 +30,12 @@ def reused() -> InvalidRequest:
     return InvalidRequest("request_id", "was used for a different request", reason="REQUEST_ID_REUSED")
 
 
-def kept(answer: SessionsRevoked | SessionsEnded) -> str:
+def kept(answer: Answer) -> str:
     """An answer as JSON."""
     return json.dumps(asdict(answer))
 
 
-def sessions_revoked(text: str) -> SessionsRevoked:
+def answer_from(text: str, kind: type[AnyAnswer]) -> AnyAnswer:
     """The answer that `kept` wrote."""
-    answer = json.loads(text)
-    return SessionsRevoked(newly_revoked=tuple(answer["newly_revoked"]), revision=Revision(**answer["revision"]))
-
-
-def user_revoked(text: str) -> SessionsEnded:
-    """The answer that `kept` wrote."""
-    answer = json.loads(text)
-    return SessionsEnded(revoked_count=answer["revoked_count"], revision=Revision(**answer["revision"]))
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
+    return kind(**{**fields, "revision": Revision(**fields["revision"])})

@@ -16,8 +16,10 @@ from sidegate_sidecar.model import (
     AuditEntry,
     AuditFilter,
     Clock,
+    KeyRevoked,
     LogPage,
     Registration,
+    Removed,
     SessionRecord,
     SessionsEnded,
     SessionsRevoked,
@@ -26,7 +28,7 @@ from sidegate_sidecar.model import (
     Subject,
     wall_clock,
 )
-from sidegate_sidecar.store import sqlite_reading, sqlite_schema, sqlite_writing
+from sidegate_sidecar.store import sqlite_reading, sqlite_revoking, sqlite_schema, sqlite_writing
 from sidegate_sidecar.store.mounts import network_file_system
 from sidegate_sidecar.store.sqlite_link import SqliteLink, Work
 from sidegate_sidecar.store.sqlite_writing import Transaction
@@ -110,7 +112,7 @@ class SqliteStore:
         if links is not None:
             await links.close(timeout=self._write_timeout)
 
-    async def migrate(self, limits: StoreLimits) -> list[str]:
+    async def migrate(self, limits: StoreLimits, *, after_deploy: bool = False) -> list[str]:
         """Bring the schema up to date; the names of the migrations applied. Makes the file and its directory."""
         await self._check_surroundings()
         try:
@@ -120,7 +122,8 @@ class SqliteStore:
         link = SqliteLink(self._path, writes=True, busy_timeout=self._open_timeout)
         try:
             return await link.run(
-                lambda connection: sqlite_schema.migrate(connection, limits, self._clock), timeout=self._open_timeout
+                lambda connection: sqlite_schema.migrate(connection, limits, self._clock, after_deploy=after_deploy),
+                timeout=self._open_timeout,
             )
         finally:
             await link.close(timeout=self._write_timeout)
@@ -197,12 +200,13 @@ class SqliteStore:
         )
 
     async def revoke_sessions(
-        self, issuer: str, session_handles: Sequence[str], attribution: Attribution
+        self, issuer: str, session_handles: Sequence[str], attribution: Attribution, *, validate_only: bool = False
     ) -> SessionsRevoked:
         """Revoke handles, registered or not, all or none."""
         return await self._write(
-            lambda transaction: sqlite_writing.revoke_sessions(transaction, issuer, session_handles, attribution),
+            lambda transaction: sqlite_revoking.revoke_sessions(transaction, issuer, session_handles, attribution),
             timeout=self._write_timeout,
+            validate_only=validate_only,
         )
 
     async def revoke_user(
@@ -214,10 +218,11 @@ class SqliteStore:
         except_session_handle: str | None,
         accept_unknown_exception: bool,
         attribution: Attribution,
+        validate_only: bool = False,
     ) -> SessionsEnded:
         """Write a watermark at the store's clock, and revoke every registered session of the user that is alive."""
         return await self._write(
-            lambda transaction: sqlite_writing.revoke_user(
+            lambda transaction: sqlite_revoking.revoke_user(
                 transaction,
                 issuer,
                 user_id,
@@ -227,16 +232,55 @@ class SqliteStore:
                 attribution=attribution,
             ),
             timeout=self._write_timeout,
+            validate_only=validate_only,
+        )
+
+    async def revoke_tenant(
+        self, issuer: str, tenant_id: str, attribution: Attribution, *, validate_only: bool = False
+    ) -> SessionsEnded:
+        """Write a watermark at the store's clock, and revoke every registered session of the tenant that is alive."""
+        return await self._write(
+            lambda transaction: sqlite_revoking.revoke_tenant(transaction, issuer, tenant_id, attribution),
+            timeout=self._write_timeout,
+            validate_only=validate_only,
+        )
+
+    async def revoke_key(
+        self,
+        issuer: str,
+        key_thumbprint: str,
+        attribution: Attribution,
+        *,
+        key_id: str | None,
+        validate_only: bool = False,
+    ) -> KeyRevoked:
+        """Revoke a key for ever."""
+        return await self._write(
+            lambda transaction: sqlite_revoking.revoke_key(
+                transaction, issuer, key_thumbprint, attribution, key_id=key_id
+            ),
+            timeout=self._write_timeout,
+            validate_only=validate_only,
+        )
+
+    async def compact(self, limit: int) -> Removed:
+        """Remove up to `limit` log entries and up to `limit` sessions that can matter to nobody any more."""
+        return await self._write(
+            lambda transaction: sqlite_writing.compact(transaction, limit), timeout=self._write_timeout
         )
 
     async def _read(self, link: SqliteLink, work: Work[T]) -> T:
         return await link.run(work, timeout=self._read_timeout)
 
-    async def _write(self, work: Callable[[Transaction], Awaitable[T]], *, timeout: float) -> T:
+    async def _write(
+        self, work: Callable[[Transaction], Awaitable[T]], *, timeout: float, validate_only: bool = False
+    ) -> T:
         deadline = asyncio.get_running_loop().time() + timeout
 
         async def write(connection: aiosqlite.Connection) -> T:
-            result = await sqlite_writing.transact(connection, self._clock, work, deadline=deadline)
+            result = await sqlite_writing.transact(
+                connection, self._clock, work, deadline=deadline, validate_only=validate_only
+            )
             self._changed.set()  # here, where it happens even if the caller has gone
             return result
 

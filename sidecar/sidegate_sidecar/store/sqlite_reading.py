@@ -48,12 +48,15 @@ async def limits(connection: aiosqlite.Connection) -> StoreLimits:
 
 async def look_up(connection: aiosqlite.Connection, subjects: Sequence[Subject]) -> list[StoreFacts]:
     """What is known of each, in their order."""
-    wanted = [[each.issuer, each.session_handle, each.user_id, each.tenant_id] for each in subjects]
+    wanted = [
+        [each.issuer, each.session_handle, each.user_id, each.tenant_id, each.key_thumbprint] for each in subjects
+    ]
     rows = await connection.execute_fetchall(LOOK_UP, {"subjects": json.dumps(wanted)})
     return [
         StoreFacts(
             coverage=Coverage(
                 session_revoked=row["revoke_time"] is not None,
+                key_revoked=bool(row["key_revoked"]),
                 user_watermark=row["user_watermark"],
                 tenant_watermark=row["tenant_watermark"],
             ),
@@ -65,14 +68,14 @@ async def look_up(connection: aiosqlite.Connection, subjects: Sequence[Subject])
 
 
 async def read_log(connection: aiosqlite.Connection, first: int, limit: int) -> LogPage:
-    """A stretch of the log, and its head at the same moment."""
+    """A stretch of the log, its head and its horizon at the same moment."""
     rows = list(await connection.execute_fetchall(READ_LOG, {"first": first, "limit": limit}))
     return LogPage(
         store_id=rows[0]["store_id"],
         digest_salt=rows[0]["digest_salt"],
         head=rows[0]["head_sequence"],
-        horizon=0,
-        removed=0,
+        horizon=rows[0]["horizon"],
+        removed=rows[0]["removed"],
         entries=tuple(_entry(row) for row in rows if row["sequence"] is not None),
     )
 

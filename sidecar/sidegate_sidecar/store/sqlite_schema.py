@@ -10,6 +10,7 @@ import aiosqlite
 
 from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.model import Clock, StoreLimits
+from sidegate_sidecar.store import migrating
 from sidegate_sidecar.store.sql import migrations, query
 
 OLDEST_SQLITE = (3, 37, 0)  # the first with STRICT tables
@@ -22,23 +23,34 @@ _RECORD_MIGRATION = query("sqlite", "record_migration")
 _CREATE_STORE = query("sqlite", "create_store")
 
 
-async def migrate(connection: aiosqlite.Connection, limits: StoreLimits, clock: Clock) -> list[str]:
+async def migrate(
+    connection: aiosqlite.Connection, limits: StoreLimits, clock: Clock, *, after_deploy: bool
+) -> list[str]:
     """Apply what is missing, in one transaction; the names. Other processes wait for it and find nothing left to do.
     After any exception the connection is to be closed, which rolls back.
 
+    Args:
+        after_deploy: Also apply what is safe only once no older release runs any more. A new store gets all.
+
     Raises:
-        StartupError: The schema is newer than this release.
+        StartupError: The schema is newer than this release can work with.
     """
     await _use_write_ahead_log(connection)
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     await connection.execute_fetchall(_CREATE_MIGRATIONS)
-    applied = await _applied(connection)
-    missing = [migration for migration in _MIGRATIONS if migration.number not in applied]
+    missing = migrating.to_apply(_MIGRATIONS, await _applied(connection), after_deploy=after_deploy)
     for migration in missing:
         for statement in _statements(migration.script):
             await connection.execute_fetchall(statement)
+    for migration in missing:  # only now, for one of them brings a column to note them in
         await connection.execute_fetchall(
-            _RECORD_MIGRATION, {"number": migration.number, "name": migration.name, "now": clock()}
+            _RECORD_MIGRATION,
+            {
+                "number": migration.number,
+                "name": migration.name,
+                "now": clock(),
+                "safe_before": migration.safe_before,
+            },
         )
     await connection.execute_fetchall(_CREATE_STORE, {"store_id": str(uuid.uuid4()), **asdict(limits)})
     await connection.execute_fetchall("COMMIT")
@@ -57,22 +69,19 @@ async def check(connection: aiosqlite.Connection) -> None:
         raise sqlite3.DatabaseError(f"quick_check: {problems[0]}")
     if not list(await connection.execute_fetchall(_FIND_MIGRATIONS)):
         raise StartupError("The file is no session store yet. Make it one with `sidegate migrate`.")
-    applied = await _applied(connection)
-    missing = [migration.name for migration in _MIGRATIONS if migration.safe_before and migration.number not in applied]
-    if missing:
-        raise StartupError(
-            f"The session store lacks {', '.join(missing)}. Bring it up to date with `sidegate migrate`."
-        )
+    migrating.check_applied(_MIGRATIONS, await _applied(connection))
     [[mode]] = await connection.execute_fetchall("PRAGMA journal_mode")
     if mode != "wal":
         raise StartupError(f"The session store is in journal mode {mode}, not wal. Mend it with `sidegate migrate`.")
 
 
-async def _applied(connection: aiosqlite.Connection) -> set[int]:
-    applied = {row["number"] for row in await connection.execute_fetchall(_LIST_MIGRATIONS)}
-    if applied - {migration.number for migration in _MIGRATIONS}:
-        raise StartupError("The session store was migrated by a newer release of sidegate. Run that one, or a later.")
-    return applied
+async def _applied(connection: aiosqlite.Connection) -> dict[int, bool]:
+    rows = await connection.execute_fetchall(_LIST_MIGRATIONS)
+    # There is no such column before 0002, and nothing before it that was not safe.
+    return {
+        row["number"]: bool(row["safe_before"]) if "safe_before" in row.keys() else True  # noqa: SIM118 - no dict
+        for row in rows
+    }
 
 
 async def _use_write_ahead_log(connection: aiosqlite.Connection) -> None:

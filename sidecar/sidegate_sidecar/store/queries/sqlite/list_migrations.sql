@@ -1,3 +1,3 @@
--- The numbers of the migrations applied.
-SELECT number
+-- The migrations applied. All columns, for 0002 adds `safe_before`.
+SELECT *
 FROM migrations

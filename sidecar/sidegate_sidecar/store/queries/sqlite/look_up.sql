@@ -1,4 +1,4 @@
--- What check_database needs, for any number of subjects: [[issuer, session_handle, user_id, tenant_id], ...].
+-- What check_database needs, for any number of subjects: [[issuer, session_handle, user_id, tenant_id, key_thumbprint], ...].
 -- One row for each, in their order. Searches indexes only, whatever the tables hold.
 WITH subject AS MATERIALIZED (
     SELECT
@@ -6,7 +6,8 @@ WITH subject AS MATERIALIZED (
         json_extract(value, '$[0]') AS issuer,
         json_extract(value, '$[1]') AS session_handle,
         json_extract(value, '$[2]') AS user_id,
-        json_extract(value, '$[3]') AS tenant_id
+        json_extract(value, '$[3]') AS tenant_id,
+        json_extract(value, '$[4]') AS key_thumbprint
     FROM json_each(:subjects)
 )
 
@@ -41,7 +42,15 @@ SELECT
             AND watermark.subject = subject.tenant_id
         ORDER BY watermark.revoke_time DESC
         LIMIT 1
-    ) AS tenant_watermark
+    ) AS tenant_watermark,
+    EXISTS (
+        SELECT 1
+        FROM revocation_log AS revoked_key
+        WHERE
+            revoked_key.kind = 'k'
+            AND revoked_key.issuer = subject.issuer
+            AND revoked_key.subject = subject.key_thumbprint
+    ) AS key_revoked
 FROM subject
 CROSS JOIN store
 LEFT JOIN sessions AS session

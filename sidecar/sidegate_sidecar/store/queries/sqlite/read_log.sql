@@ -1,9 +1,11 @@
--- A page of the log and the head, in one statement because one statement is one snapshot.
+-- A page of the log, its head and its horizon, in one statement because one statement is one snapshot.
 -- At least one row: with a NULL sequence if there is no entry to deliver.
 SELECT
     store.store_id,
     store.digest_salt,
     store.head_sequence,
+    store.horizon,
+    store.removed,
     entry.*
 FROM store
 LEFT JOIN (

@@ -1,4 +1,4 @@
--- Log a watermark: every session of the user begun by now is revoked.
+-- Log the revocation of a user, a tenant or a key; of sessions see revoke_handles and end_sessions.
 INSERT INTO revocation_log (
     sequence,
     entry_id,
@@ -12,20 +12,22 @@ INSERT INTO revocation_log (
     actor,
     reason,
     request_id,
-    user_id
+    user_id,
+    key_id
 )
 VALUES (
-    :watermark,
+    :sequence,
     randomblob(16),
-    'u',
+    :kind,
     :issuer,
-    :user_id,
+    :subject,
     :tenant_id,
     :except_session_handle,
     :now,
-    :now + :max_session_lifetime + :token_afterlife,
+    :forget_time,
     :actor,
     :reason,
     :request_id,
-    :user_id
+    :user_id,
+    :key_id
 )

@@ -1,4 +1,4 @@
--- Log the handle of every session that a user's watermark ends: registered, unexpired, unrevoked, not spared.
+-- Log the handle of every session that a watermark ends: registered, unexpired, unrevoked. `{covered}` says whose.
 -- Their create_time does not matter: they were registered before the watermark, whatever the clocks said.
 INSERT INTO revocation_log (
     sequence,
@@ -15,7 +15,7 @@ INSERT INTO revocation_log (
     cause_sequence
 )
 SELECT
-    :watermark + row_number() OVER (ORDER BY session.session_handle),
+    :sequence + row_number() OVER (ORDER BY session.session_handle),
     randomblob(16),
     's',
     session.issuer,
@@ -26,14 +26,12 @@ SELECT
     :reason,
     :request_id,
     session.user_id,
-    :watermark
+    :sequence
 FROM sessions AS session
 WHERE
     session.issuer = :issuer
-    AND session.user_id = :user_id
+    AND {covered}
     AND session.session_expire_time > :now
-    AND (:tenant_id IS NULL OR session.tenant_id = :tenant_id)
-    AND (:except_session_handle IS NULL OR session.session_handle <> :except_session_handle)
     AND NOT EXISTS (
         SELECT 1
         FROM revocation_log AS revocation
