@@ -230,14 +230,13 @@ async def test_several_may_compact_while_others_revoke(
     await store.revoke_sessions(ISSUER, [f"s{number}" for number in range(40)], OPS)
     clock.now = FORGOTTEN
 
-    _, _, *outcomes = await asyncio.gather(
-        compact_all(store, 7),
-        compact_all(other, 5),
-        *(other.revoke_sessions(ISSUER, [f"new{number}"], OPS) for number in range(10)),
-    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(compact_all(store, 7))
+        group.create_task(compact_all(other, 5))
+        revoked = [group.create_task(other.revoke_sessions(ISSUER, [f"new{each}"], OPS)) for each in range(10)]
     await compact_all(store)
 
-    assert sorted(outcome.revision.sequence for outcome in outcomes) == list(range(41, 51))
+    assert sorted(each.result().revision.sequence for each in revoked) == list(range(41, 51))
     assert [entry.sequence for entry in await log_of(store)] == list(range(41, 51))
     page = await other.read_log(1, 100)
     assert (page.horizon, page.removed) == (40, 40)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import SECOND, KeyRevoked, Micros, Revision, SessionsEnded, SessionsRevoked
@@ -37,5 +37,8 @@ def kept(answer: Answer) -> str:
 
 def answer_from(text: str, kind: type[AnyAnswer]) -> AnyAnswer:
     """The answer that `kept` wrote."""
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(text).items()}
-    return kind(**{**fields, "revision": Revision(**fields["revision"])})
+    fields: dict[str, Any] = json.loads(text)
+    fields["revision"] = Revision(**fields["revision"])
+    if kind is SessionsRevoked:
+        fields["newly_revoked"] = tuple(fields["newly_revoked"])  # JSON knows lists alone
+    return kind(**fields)

@@ -28,13 +28,13 @@ _ADVANCE_HEAD = query("sqlite", "advance_head")
 _REMEMBER_REQUEST = query("sqlite", "remember_request")
 
 _END_SESSIONS = query("sqlite", "end_sessions")
-END_SESSIONS_OF_USER = _END_SESSIONS.replace(
+END_SESSIONS_OF_USER = _END_SESSIONS.replace("{index}", "sessions_by_user").replace(
     "{covered}",
     "session.user_id = :subject"
     " AND (:tenant_id IS NULL OR session.tenant_id = :tenant_id)"
     " AND (:except_session_handle IS NULL OR session.session_handle <> :except_session_handle)",
 )
-END_SESSIONS_OF_TENANT = _END_SESSIONS.replace(
+END_SESSIONS_OF_TENANT = _END_SESSIONS.replace("{index}", "sessions_by_tenant").replace(
     "{covered}",
     "session.tenant_id = :subject AND session.tenant_id <> ''",  # the second is the index's own condition
 )

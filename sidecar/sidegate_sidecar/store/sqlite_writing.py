@@ -1,6 +1,4 @@
-"""Writing to an SQLite store; revoking has a module of its own. Each function is one transaction; SQLite's write lock is
-the log lock.
-"""
+"""Writing to an SQLite store, but for revoking. Each function is one transaction; SQLite's write lock is the log's."""
 
 import asyncio
 import json

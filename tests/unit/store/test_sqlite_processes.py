@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import pytest
 from sidegate_sidecar.model import LogEntry, RevocationKind, wall_clock
+from sidegate_sidecar.store.sql import migrations
 from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, log_of, revoke_user, session
@@ -76,7 +77,7 @@ async def test_processes_that_migrate_at_once_make_one_store(tmp_path: Path, sta
 
     assert [worker.returncode for worker in workers] == [0, 0, 0, 0]
     assert sorted(map(len, applied))[:3] == [0, 0, 0]
-    assert [name for names in applied for name in names] == ["0001_sessions_and_revocation_log"]
+    assert [name for names in applied for name in names] == [each.name for each in migrations("sqlite")]
 
 
 async def test_sequences_are_gap_free_whoever_writes(path: Path, start: Start) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
-from sidegate_sidecar.model import StoreLimits
-from sidegate_sidecar.store import sql, sqlite
+from sidegate_sidecar.model import Removed, StoreLimits
+from sidegate_sidecar.store import sql, sqlite, sqlite_schema
 from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import ISSUER, LIMITS, OPS
@@ -44,7 +44,7 @@ async def test_a_new_store_is_for_its_owner_alone(tmp_path: Path) -> None:
 
     applied = await SqliteStore(path).migrate(LIMITS)
 
-    assert applied == ["0001_sessions_and_revocation_log"]
+    assert applied == ["0001_sessions_and_revocation_log", "0002_tenants_keys_and_compaction"]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
@@ -78,12 +78,66 @@ async def test_a_database_of_somebody_else_is_no_store(tmp_path: Path) -> None:
 
 
 async def test_a_schema_newer_than_the_release_is_refused(path: Path) -> None:
-    change(path, "INSERT INTO migrations VALUES (9999, '9999_from_the_future', 0)")
+    change(path, "INSERT INTO migrations VALUES (9999, '9999_from_the_future', 0, false)")
 
     with pytest.raises(StartupError, match="newer release"):
         await SqliteStore(path).open()
     with pytest.raises(StartupError, match="newer release"):
         await SqliteStore(path).migrate(LIMITS)
+
+
+async def test_a_newer_schema_that_was_safe_before_its_deploy_is_worked_with(path: Path) -> None:
+    change(path, "INSERT INTO migrations VALUES (9999, '9999_from_the_future', 0, true)")
+    store = SqliteStore(path)
+
+    assert await store.migrate(LIMITS) == []
+    await store.open()
+
+    await store.close()
+
+
+async def test_a_store_of_the_first_schema_is_brought_up_to_date_with_all_that_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    first = sql.migrations("sqlite")[0]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(sql.query("sqlite", "create_migrations") + ";" + first.script)
+        connection.execute("INSERT INTO migrations VALUES (1, ?, 0)", [first.name])
+        connection.execute("INSERT INTO store VALUES (1, 'a-store', randomblob(16), 2, 1, 2, 3)")
+        connection.executemany(
+            "INSERT INTO revocation_log (sequence, entry_id, kind, issuer, subject, revoke_time, forget_time, actor,"
+            " reason) VALUES (?, randomblob(16), 's', ?, ?, 0, 0, 'ops', '')",
+            [(1, ISSUER, "s1"), (2, ISSUER, "s2")],
+        )
+    store = SqliteStore(path)
+    with pytest.raises(StartupError, match="lacks 0002_tenants_keys_and_compaction"):
+        await store.open()
+
+    assert await store.migrate(LIMITS) == ["0002_tenants_keys_and_compaction"]
+    await store.open()
+
+    page = await store.read_log(1, 10)
+    assert (page.store_id, page.head, page.horizon, page.removed) == ("a-store", 2, 0, 0)
+    assert [entry.subject for entry in page.entries] == ["s1", "s2"]
+    assert await store.limits() == StoreLimits(1, 2, 3)
+    assert await store.compact(10) == Removed(log_entries=1, sessions=0)
+    await store.close()
+
+
+async def test_what_is_safe_only_after_a_deploy_waits_for_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = sql.migrations("sqlite")
+    after = sql.Migration(len(known) + 1, "later", safe_before=False, script="DROP INDEX requests_by_expiry;\n")
+    monkeypatch.setattr(sqlite_schema, "_MIGRATIONS", (*known, after))
+    store = SqliteStore(path)
+
+    assert await store.migrate(LIMITS) == []
+    await store.open()  # it does without
+    await store.close()
+    assert await store.migrate(LIMITS, after_deploy=True) == ["later"]
+
+    monkeypatch.undo()  # the release before, which does not know it
+    with pytest.raises(StartupError, match="newer release"):
+        await store.open()
 
 
 async def test_a_schema_older_than_the_release_is_refused(path: Path) -> None:
@@ -100,7 +154,7 @@ async def test_a_migration_that_fails_leaves_nothing_behind(path: Path) -> None:
         await SqliteStore(path).migrate(LIMITS)
 
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM migrations").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM migrations").fetchone() == (1,)
 
 
 async def test_a_store_out_of_wal_mode_is_refused_and_mended(path: Path) -> None:
@@ -173,7 +227,7 @@ async def test_a_directory_that_cannot_be_made_is_reported(tmp_path: Path) -> No
 async def test_stores_of_one_process_may_migrate_at_once(tmp_path: Path) -> None:
     applied = await asyncio.gather(*(SqliteStore(tmp_path / "sessions.db").migrate(LIMITS) for _ in range(4)))
 
-    assert sorted(map(len, applied)) == [0, 0, 0, 1]
+    assert sorted(map(bool, applied)) == [False, False, False, True]
 
 
 def test_migrations_are_numbered_without_a_gap_and_say_when_they_are_safe() -> None:

@@ -1,4 +1,5 @@
--- Log the handle of every session that a watermark ends: registered, unexpired, unrevoked. `{covered}` says whose.
+-- Log the handle of every session that a watermark ends: registered, unexpired, unrevoked. `{covered}` says whose, and
+-- `{index}` finds them: left alone the planner takes the primary key, and goes through every session of the issuer.
 -- Their create_time does not matter: they were registered before the watermark, whatever the clocks said.
 INSERT INTO revocation_log (
     sequence,
@@ -27,7 +28,7 @@ SELECT
     :request_id,
     session.user_id,
     :sequence
-FROM sessions AS session
+FROM sessions AS session INDEXED BY {index}
 WHERE
     session.issuer = :issuer
     AND {covered}
