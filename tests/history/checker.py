@@ -1,4 +1,4 @@
-"""Finds what must not be in a history: every promise of docs/concepts.md about revocations that was broken.
+"""Finds what must not be in a history: promises of docs/concepts.md about revocations that were broken.
 
 It knows no sidecar and no store, and looks at a history alone. A revocation covers a session surely, or only perhaps:
 of a user's sessions surely those registered before it began, and perhaps those registered while it was under way. One
@@ -36,7 +36,7 @@ class Rule(Enum):
     LOG_ORDER = "the log has a gap, or an entry twice, or one without its cause"
     REVIVAL = "a revoked handle was registered"
     INVENTION = "refused, and no revocation explains it"
-    OUTAGE_STATELESS = "an outage of the database stopped a verification that needs none"
+    STATELESS = "no verdict where neither database nor anything else is needed"
     OUTAGE_DATABASE_CHECK = "check_database accepted without a database"
     OUTAGE_PATIENCE = "check_database took too long to say that there is no database"
     ONE_STORE = "revisions of two stores, although nothing was restored"
@@ -88,7 +88,7 @@ class _Checker:
                 case Answer.VALID:
                     yield from self._check_acceptance(verification)
                 case Answer.UNAVAILABLE:
-                    pass
+                    yield from self._check_silence(verification)
                 case Answer.REVOKED | Answer.REFUSED:
                     yield from self._check_refusal(verification)
             for outage in self._history.outages:
@@ -127,19 +127,27 @@ class _Checker:
         if not explained:
             yield Violation(Rule.INVENTION, str(verification))
 
+    def _check_silence(self, verification: Verification) -> Iterator[Violation]:
+        if (
+            not verification.check_database
+            and verification.at_least_as_fresh is None
+            # A token issued at the time of its user's revocation cannot be judged without the register.
+            and not self._of_user[verification.user_id]
+            and not any(
+                downtime.sidecar == verification.sidecar
+                and downtime.began < verification.ended
+                and verification.began < downtime.ended
+                for downtime in self._history.downtimes
+            )
+        ):
+            yield Violation(Rule.STATELESS, str(verification))
+
     def _check_in_outage(self, verification: Verification) -> Iterator[Violation]:
         if verification.check_database:
             if verification.answer is Answer.VALID:
                 yield Violation(Rule.OUTAGE_DATABASE_CHECK, str(verification))
             if verification.ended - verification.began > self._patience:
                 yield Violation(Rule.OUTAGE_PATIENCE, str(verification))
-        elif (
-            verification.answer is Answer.UNAVAILABLE
-            and verification.at_least_as_fresh is None
-            # A token issued at the time of its user's revocation cannot be judged without the register.
-            and not self._of_user[verification.user_id]
-        ):
-            yield Violation(Rule.OUTAGE_STATELESS, str(verification))
 
     def _check_registration(self, registration: Registration) -> Iterator[Violation]:
         for revocation in self._of_handle[registration.handle]:

@@ -88,6 +88,15 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Downtime:
+    """From `began` to `ended` a sidecar itself was down, or not yet ready."""
+
+    sidecar: str
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogRecord:
     """One entry of the revocation log: of a session (`handle`) or of a user.
 
@@ -113,4 +122,5 @@ class History:
     revocations: list[Revocation] = field(default_factory=list[Revocation])
     registrations: list[Registration] = field(default_factory=list[Registration])
     outages: list[Outage] = field(default_factory=list[Outage])
+    downtimes: list[Downtime] = field(default_factory=list[Downtime])
     log: list[LogRecord] | None = None

@@ -8,6 +8,7 @@ from sidegate import Revision
 from tests.history.checker import Rule, violations
 from tests.history.operations import (
     Answer,
+    Downtime,
     History,
     LogRecord,
     Outage,
@@ -116,7 +117,15 @@ WRONG: dict[str, tuple[Rule, History]] = {
         Rule.INVENTION,
         History([replace(REFUSED, answer=Answer.REFUSED)], [REVOKED]),
     ),
-    "an outage stops a stateless verification": (Rule.OUTAGE_STATELESS, History([UNAVAILABLE], outages=[OUTAGE])),
+    "an outage stops a stateless verification": (Rule.STATELESS, History([UNAVAILABLE], outages=[OUTAGE])),
+    "a stateless verification has no verdict, and another sidecar is down": (
+        Rule.STATELESS,
+        History([UNAVAILABLE], downtimes=[Downtime(sidecar="a", began=15, ended=25)]),
+    ),
+    "so it has none, after its sidecar has come back": (
+        Rule.STATELESS,
+        History([UNAVAILABLE], downtimes=[Downtime(sidecar="b", began=15, ended=19)]),
+    ),
     "check_database accepts during an outage": (
         Rule.OUTAGE_DATABASE_CHECK,
         History([replace(ACCEPTED, check_database=True)], outages=[OUTAGE]),
@@ -175,7 +184,10 @@ RIGHT: dict[str, History] = {
         ],
         outages=[OUTAGE],
     ),
-    "an outage of another sidecar": History([UNAVAILABLE], outages=[replace(OUTAGE, sidecar="a")]),
+    "an outage of another sidecar": History(
+        [replace(ACCEPTED, check_database=True)], outages=[replace(OUTAGE, sidecar="a")]
+    ),
+    "the sidecar is down": History([UNAVAILABLE], downtimes=[Downtime(sidecar="b", began=20.05, ended=30)]),
     "asked before the outage and answered in it": History(
         [replace(ACCEPTED, check_database=True, began=14.9, ended=15.1)], outages=[OUTAGE]
     ),
