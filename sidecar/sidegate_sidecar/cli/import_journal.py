@@ -121,7 +121,8 @@ class Journal:
             return Tally(), 0
         try:
             kept: dict[str, Any] = json.loads(self._progress_file.read_bytes())
-            tally, rejected_bytes, identity = Tally(**kept["tally"]), int(kept["rejected_bytes"]), kept["identity"]
+            tally, rejected_bytes = Tally(**kept["tally"]), int(kept["rejected_bytes"])
+            identity = dict(kept["identity"])
         except FileNotFoundError:
             return Tally(), 0
         except (ValueError, TypeError, KeyError):

@@ -30,6 +30,7 @@ COMMANDS = [
     ("sessions", "register"),
     ("sessions", "get"),
     ("sessions", "list"),
+    ("sessions", "import"),
     ("revocations",),
     ("revocations", "list"),
     ("migrate",),
