@@ -15,6 +15,8 @@ from sidegate_sidecar.model import (
     Attribution,
     AuditEntry,
     AuditFilter,
+    KeyRevoked,
+    KeySet,
     Registration,
     Revision,
     SessionRecord,
@@ -32,6 +34,9 @@ VISIBILITY_WAIT_SECONDS = 1.0  # reading one's own commit takes milliseconds
 # RFC 9562 §4. Not uuid.UUID, which takes braces, URNs and any number of hyphens: each would be another key.
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
+# RFC 7638 with SHA-256, in base64url without padding: of the last character two bits are none, and zero.
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+
 _Item = TypeVar("_Item")
 
 
@@ -43,23 +48,38 @@ class Revocations(Protocol):
         ...
 
 
+class Keys(Protocol):
+    """The keys of the configured issuers."""
+
+    def key_set(self, issuer: str) -> KeySet:
+        """An issuer's current set. Raises KeysUnavailable."""
+        ...
+
+
 class Administration:
     """What the admin services offer. `issuer` is empty only when exactly one is configured.
 
-    Every method raises StoreUnavailable when the store does not answer (a write may then have happened), and
+    Every revoking method takes `validate_only`: the answer as if, and nothing is changed. Every method raises
+    StoreUnavailable when the store does not answer (a write may then have happened), and
     InvalidRequest for a field that is unusable, naming it.
 
     Args:
         store: Not owned.
         revocations: The index to which a revocation is visible before it is acknowledged.
+        keys: Whence a key that is named by its `kid` is taken.
         accepts_unknown_sessions: The configured issuers; for each, whether sessions that nobody registered are good.
     """
 
     def __init__(
-        self, store: SessionStore, revocations: Revocations, accepts_unknown_sessions: Mapping[str, bool]
+        self,
+        store: SessionStore,
+        revocations: Revocations,
+        keys: Keys,
+        accepts_unknown_sessions: Mapping[str, bool],
     ) -> None:
         self._store = store
         self._revocations = revocations
+        self._keys = keys
         self._accepts_unknown_sessions = dict(accepts_unknown_sessions)
 
     async def register(self, registrations: Sequence[Registration], *, field: str = "") -> list[SessionRecord]:
@@ -100,7 +120,13 @@ class Administration:
         )
 
     async def revoke_sessions(
-        self, issuer: str, session_handles: Sequence[str], attribution: Attribution, *, field: str = "session_handles"
+        self,
+        issuer: str,
+        session_handles: Sequence[str],
+        attribution: Attribution,
+        *,
+        field: str = "session_handles",
+        validate_only: bool = False,
     ) -> SessionsRevoked:
         """Revoke handles, all or none. `field` is what a single handle is called in the request."""
         if field == "session_handles":
@@ -110,8 +136,10 @@ class Administration:
         else:
             _check_name(field, *session_handles)
         attribution = _checked_attribution(attribution)
-        outcome = await self._store.revoke_sessions(self._resolved(issuer), session_handles, attribution)
-        await self._revocations.reach(outcome.revision, VISIBILITY_WAIT_SECONDS)
+        outcome = await self._store.revoke_sessions(
+            self._resolved(issuer), session_handles, attribution, validate_only=validate_only
+        )
+        await self._make_visible(outcome.revision, validate_only)
         return outcome
 
     async def revoke_user(
@@ -122,6 +150,7 @@ class Administration:
         *,
         tenant_id: str | None,
         except_session_handle: str | None,
+        validate_only: bool = False,
     ) -> SessionsEnded:
         """Revoke every session of a user begun before now, except one if so asked, in one tenant if so asked."""
         _check_name("user_id", user_id)
@@ -138,8 +167,55 @@ class Administration:
             except_session_handle=except_session_handle,
             accept_unknown_exception=self._accepts_unknown_sessions[issuer],
             attribution=attribution,
+            validate_only=validate_only,
         )
-        await self._revocations.reach(outcome.revision, VISIBILITY_WAIT_SECONDS)
+        await self._make_visible(outcome.revision, validate_only)
+        return outcome
+
+    async def revoke_tenant(
+        self, issuer: str, tenant_id: str, attribution: Attribution, *, validate_only: bool = False
+    ) -> SessionsEnded:
+        """Revoke every session of a tenant begun before now."""
+        _check_name("tenant_id", tenant_id)
+        attribution = _checked_attribution(attribution)
+        outcome = await self._store.revoke_tenant(
+            self._resolved(issuer), tenant_id, attribution, validate_only=validate_only
+        )
+        await self._make_visible(outcome.revision, validate_only)
+        return outcome
+
+    async def revoke_key(
+        self,
+        issuer: str,
+        attribution: Attribution,
+        *,
+        key_id: str | None = None,
+        key_thumbprint: str | None = None,
+        validate_only: bool = False,
+    ) -> KeyRevoked:
+        """Revoke a key for ever.
+
+        Args:
+            key_id: Its `kid`, if that names it: then it must be in the issuer's current set.
+            key_thumbprint: Its RFC 7638 thumbprint, if not.
+
+        Raises:
+            KeysUnavailable: A `kid` names it, and there is no current set.
+        """
+        attribution = _checked_attribution(attribution)
+        issuer = self._resolved(issuer)
+        if key_id is not None:
+            key_thumbprint = self._thumbprint_of(issuer, key_id)
+        elif key_thumbprint is None:
+            raise InvalidRequest("key", "must be set: to key_id or to key_thumbprint")
+        elif not _THUMBPRINT.fullmatch(key_thumbprint):
+            raise InvalidRequest(
+                "key_thumbprint", "must be an RFC 7638 thumbprint: SHA-256 in base64url, 43 characters"
+            )
+        outcome = await self._store.revoke_key(
+            issuer, key_thumbprint, attribution, key_id=key_id, validate_only=validate_only
+        )
+        await self._make_visible(outcome.revision, validate_only)
         return outcome
 
     async def list_revocations(self, wanted: AuditFilter, *, before: int | None, page_size: int) -> list[AuditEntry]:
@@ -151,6 +227,19 @@ class Administration:
             if name is not None:
                 _check_name(field, name)
         return await self._store.list_revocations(wanted, before=before, limit=checked_page_size(page_size))
+
+    async def _make_visible(self, revision: Revision, validate_only: bool) -> None:
+        if not validate_only:
+            await self._revocations.reach(revision, VISIBILITY_WAIT_SECONDS)
+
+    def _thumbprint_of(self, issuer: str, key_id: str) -> str:
+        _check_name("key_id", key_id)
+        key = self._keys.key_set(issuer).by_id.get(key_id)
+        if key is None:
+            raise InvalidRequest(
+                "key_id", "is none of the issuer's current keys; a key that was withdrawn is revoked by its thumbprint"
+            )
+        return key.thumbprint
 
     def _resolved(self, issuer: str, field: str = "issuer") -> str:
         if issuer in self._accepts_unknown_sessions:

@@ -17,6 +17,7 @@ from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, ServingStatus, StoreState, wall_clock
+from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
@@ -68,7 +69,8 @@ class Sidecar:
         self._in_background(key_ring.start())
         endpoints = [self._data_plane(key_ring, side)]
         if side is not None and settings.admin_listen:
-            endpoints.append(self._admin_plane(side))
+            endpoints.append(self._admin_plane(key_ring, side))
+            self._in_background(compact_for_ever(side.store, settings.compaction_interval / SECOND))
         self._owned.push_async_callback(_stop_all, endpoints, settings.shutdown_grace / SECOND)
         bound = [await endpoint.start() for endpoint in endpoints]
         self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
@@ -95,12 +97,12 @@ class Sidecar:
             reflection_enabled=settings.reflection,
         )
 
-    def _admin_plane(self, side: StoreSide) -> Endpoint:
+    def _admin_plane(self, key_ring: KeyRing, side: StoreSide) -> Endpoint:
         settings = self._settings
         accepts_unknown = {
             issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
         }
-        administration = Administration(side.store, side.follower, accepts_unknown)
+        administration = Administration(side.store, side.follower, key_ring, accepts_unknown)
         return Endpoint(
             [
                 Service(

@@ -4,7 +4,7 @@ from sidegate.v1 import revocation_pb2 as v1
 from sidegate.v1 import revocation_pb2_grpc
 
 from sidegate_sidecar.administration import Administration, checked_page_size
-from sidegate_sidecar.errors import InvalidRequest, NotSupported
+from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import Attribution, AuditFilter, Clock
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.messages import (
@@ -16,8 +16,6 @@ from sidegate_sidecar.rpc.messages import (
 from sidegate_sidecar.rpc.pages import cursor_from, page_token_for
 
 LOCAL_ACTOR = "local-socket"  # the admin listener without authentication is reachable by its owner alone
-
-
 MAX_SEQUENCE_DIGITS = 18  # a sequence is a signed 64-bit integer
 
 
@@ -32,7 +30,11 @@ class RevocationService(revocation_pb2_grpc.RevocationServiceServicer):
     async def RevokeSession(self, request: v1.RevokeSessionRequest, context: Context) -> v1.RevokeSessionResponse:
         """As revocation.proto says."""
         outcome = await self._administration.revoke_sessions(
-            request.issuer, [request.session_handle], _attribution(request), field="session_handle"
+            request.issuer,
+            [request.session_handle],
+            _attribution(request),
+            field="session_handle",
+            validate_only=request.validate_only,
         )
         return v1.RevokeSessionResponse(
             newly_revoked=bool(outcome.newly_revoked), revision=revision_from(outcome.revision)
@@ -43,7 +45,10 @@ class RevocationService(revocation_pb2_grpc.RevocationServiceServicer):
     ) -> v1.BatchRevokeSessionsResponse:
         """As revocation.proto says."""
         outcome = await self._administration.revoke_sessions(
-            request.issuer, list(request.session_handles), _attribution(request)
+            request.issuer,
+            list(request.session_handles),
+            _attribution(request),
+            validate_only=request.validate_only,
         )
         return v1.BatchRevokeSessionsResponse(
             newly_revoked_handles=outcome.newly_revoked, revision=revision_from(outcome.revision)
@@ -61,6 +66,7 @@ class RevocationService(revocation_pb2_grpc.RevocationServiceServicer):
             except_session_handle=(
                 request.except_session_handle if request.HasField("except_session_handle") else None
             ),
+            validate_only=request.validate_only,
         )
         return v1.RevokeUserSessionsResponse(
             revoked_count=outcome.revoked_count, revision=revision_from(outcome.revision)
@@ -70,13 +76,25 @@ class RevocationService(revocation_pb2_grpc.RevocationServiceServicer):
         self, request: v1.RevokeTenantSessionsRequest, context: Context
     ) -> v1.RevokeTenantSessionsResponse:
         """As revocation.proto says."""
-        raise NotSupported("this release cannot revoke a tenant yet")
+        outcome = await self._administration.revoke_tenant(
+            request.issuer, request.tenant_id, _attribution(request), validate_only=request.validate_only
+        )
+        return v1.RevokeTenantSessionsResponse(
+            revoked_count=outcome.revoked_count, revision=revision_from(outcome.revision)
+        )
 
     async def RevokeSigningKey(
         self, request: v1.RevokeSigningKeyRequest, context: Context
     ) -> v1.RevokeSigningKeyResponse:
         """As revocation.proto says."""
-        raise NotSupported("this release cannot revoke a signing key yet")
+        outcome = await self._administration.revoke_key(
+            request.issuer,
+            _attribution(request),
+            key_id=request.key_id if request.HasField("key_id") else None,
+            key_thumbprint=request.key_thumbprint if request.HasField("key_thumbprint") else None,
+            validate_only=request.validate_only,
+        )
+        return v1.RevokeSigningKeyResponse(revision=revision_from(outcome.revision))
 
     async def ListRevocations(self, request: v1.ListRevocationsRequest, context: Context) -> v1.ListRevocationsResponse:
         """As revocation.proto says."""
@@ -152,8 +170,12 @@ def _sequence_from(cursor: str | None) -> int | None:
 
 
 def _attribution(
-    request: v1.RevokeSessionRequest | v1.BatchRevokeSessionsRequest | v1.RevokeUserSessionsRequest,
+    request: (
+        v1.RevokeSessionRequest
+        | v1.BatchRevokeSessionsRequest
+        | v1.RevokeUserSessionsRequest
+        | v1.RevokeTenantSessionsRequest
+        | v1.RevokeSigningKeyRequest
+    ),
 ) -> Attribution:
-    if request.validate_only:
-        raise NotSupported("this release cannot validate only yet")
     return Attribution(LOCAL_ACTOR, request.reason, request.request_id or None)

@@ -54,6 +54,7 @@ class Settings(StoreSettings):
     admin_listen: Listeners = ()  # after store_url and listen, which its validator looks at
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(parse_json), Field(min_length=1)]
     unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
+    compaction_interval: PositiveDuration = 60 * SECOND
     key_cache_dir: FilePath | None = None
     key_min_refresh: Duration = 60 * SECOND
     # Each after the one that its validator looks at, which may be out of bounds for the default too.

@@ -3,11 +3,30 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sidegate_sidecar.administration import DEFAULT_PAGE, MAX_BATCH, MAX_PAGE, Administration, checked_page_size
-from sidegate_sidecar.errors import InvalidRequest, NotFound, PreconditionFailed, RevisionNotReached
-from sidegate_sidecar.model import SECOND, Attribution, AuditFilter, Micros, Registration, Revision, StoreLimits
+from sidegate_sidecar.errors import (
+    InvalidRequest,
+    KeysUnavailable,
+    NotFound,
+    PreconditionFailed,
+    RevisionNotReached,
+)
+from sidegate_sidecar.model import (
+    SECOND,
+    Attribution,
+    AuditFilter,
+    KeySet,
+    Micros,
+    Registration,
+    Revision,
+    RevocationKind,
+    StoreLimits,
+    VerificationKey,
+)
 from sidegate_sidecar.store.sqlite import SqliteStore
 
 NOW: Micros = 1_800_000_000 * SECOND
@@ -15,6 +34,7 @@ HOUR: Micros = 3600 * SECOND
 ONE, TWO = "https://one.example", "https://two.example"
 OPS = Attribution("ops")
 REQUEST_ID = "123e4567-e89b-12d3-a456-426614174000"
+THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"  # RFC 7638 §3.1
 
 
 class HeldIndex:
@@ -35,6 +55,20 @@ class HeldIndex:
         self.reached.append(wanted)
 
 
+class IssuersKeys:
+    """The keys of the first issuer; the second one was never reached. What a key verifies matters to nobody here."""
+
+    def __init__(self) -> None:
+        public_key = Ed25519PrivateKey.generate().public_key()
+        key = VerificationKey("k1", frozenset({"EdDSA"}), THUMBPRINT, public_key)
+        self._key_sets = {ONE: KeySet(1, (key,))}
+
+    def key_set(self, issuer: str) -> KeySet:
+        if issuer not in self._key_sets:
+            raise KeysUnavailable("the issuer's keys could not be had yet")
+        return self._key_sets[issuer]
+
+
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = SqliteStore(tmp_path / "sessions.db", clock=lambda: NOW)
@@ -52,13 +86,13 @@ def index() -> HeldIndex:
 @pytest.fixture
 def one(store: SqliteStore, index: HeldIndex) -> Administration:
     """One issuer is configured, and sessions that nobody registered are good."""
-    return Administration(store, index, {ONE: True})
+    return Administration(store, index, IssuersKeys(), {ONE: True})
 
 
 @pytest.fixture
 def two(store: SqliteStore, index: HeldIndex) -> Administration:
     """Two issuers are configured; the second one registers every session."""
-    return Administration(store, index, {ONE: True, TWO: False})
+    return Administration(store, index, IssuersKeys(), {ONE: True, TWO: False})
 
 
 def session(handle: str = "phone", *, issuer: str = ONE, user: str = "ada", tenant: str = "") -> Registration:
@@ -123,6 +157,10 @@ async def _session_to_spare(admin: Administration, name: str) -> object:
     return await admin.revoke_user(ONE, "ada", OPS, tenant_id=None, except_session_handle=name)
 
 
+async def _tenant_to_revoke(admin: Administration, name: str) -> object:
+    return await admin.revoke_tenant(ONE, name, OPS)
+
+
 async def _filtered_handle(admin: Administration, name: str) -> object:
     return await admin.list_revocations(AuditFilter(session_handle=name), before=None, page_size=0)
 
@@ -152,6 +190,7 @@ NAMES: list[tuple[Callable[[Administration, str], Awaitable[object]], str]] = [
     (_user_to_revoke, "user_id"),
     (_tenant_to_revoke_in, "tenant_id"),
     (_session_to_spare, "except_session_handle"),
+    (_tenant_to_revoke, "tenant_id"),
     (_filtered_handle, "session_handle"),
     (_filtered_user, "user_id"),
     (_filtered_tenant, "tenant_id"),
@@ -202,7 +241,9 @@ async def test_a_name_within_bounds_is_taken_as_it_is(
 async def test_a_reason_has_at_most_1024_bytes_and_no_nul(one: Administration, reason: str, taken: bool) -> None:
     by_handle = one.revoke_sessions(ONE, ["a"], Attribution("ops", reason))
     by_user = one.revoke_user(ONE, "ada", Attribution("ops", reason), tenant_id=None, except_session_handle=None)
-    for call in (by_handle, by_user):
+    by_tenant = one.revoke_tenant(ONE, "red", Attribution("ops", reason))
+    by_key = one.revoke_key(ONE, Attribution("ops", reason), key_id="k1")
+    for call in (by_handle, by_user, by_tenant, by_key):
         if taken:
             await call
         else:
@@ -286,6 +327,8 @@ async def test_the_only_issuer_may_be_left_out(one: Administration, store: Sqlit
     await one.register([session(issuer="")])
     await one.revoke_sessions("", ["pad"], OPS)
     await one.revoke_user("", "ada", OPS, tenant_id=None, except_session_handle=None)
+    await one.revoke_tenant("", "red", OPS)
+    await one.revoke_key("", OPS, key_id="k1")
 
     assert (await one.get_session("", "phone")).issuer == ONE
     assert [record.issuer for record in await one.list_sessions("", "ada", after="", page_size=0)] == [ONE]
@@ -316,6 +359,14 @@ async def _issuer_of_the_user(admin: Administration, issuer: str) -> object:
     return await admin.revoke_user(issuer, "ada", OPS, tenant_id=None, except_session_handle=None)
 
 
+async def _issuer_of_the_tenant(admin: Administration, issuer: str) -> object:
+    return await admin.revoke_tenant(issuer, "red", OPS)
+
+
+async def _issuer_of_the_key(admin: Administration, issuer: str) -> object:
+    return await admin.revoke_key(issuer, OPS, key_id="k1")
+
+
 async def _filtered_issuer(admin: Administration, issuer: str) -> object:
     return await admin.list_revocations(AuditFilter(issuer=issuer), before=None, page_size=0)
 
@@ -329,6 +380,8 @@ async def _filtered_issuer(admin: Administration, issuer: str) -> object:
         (_issuer_to_list, "issuer"),
         (_issuer_to_revoke_at, "issuer"),
         (_issuer_of_the_user, "issuer"),
+        (_issuer_of_the_tenant, "issuer"),
+        (_issuer_of_the_key, "issuer"),
         (_filtered_issuer, "issuer"),
     ],
 )
@@ -356,6 +409,71 @@ async def test_an_exception_that_nobody_registered_will_do_only_where_unknown_se
     assert (refused.reason, refused.metadata) == ("NOT_A_SESSION_OF_USER", {"field": "except_session_handle"})
 
 
+# Which key.
+
+
+async def _revoked_key(store: SqliteStore) -> tuple[str, str]:
+    """The thumbprint and the `kid` of the one revocation in the audit trail."""
+    [entry] = await store.list_revocations(AuditFilter(), before=None, limit=10)
+    assert entry.entry.kind is RevocationKind.KEY
+    return entry.entry.subject, entry.key_id
+
+
+async def test_a_key_named_by_its_kid_is_the_one_of_the_current_set(one: Administration, store: SqliteStore) -> None:
+    await one.revoke_key(ONE, OPS, key_id="k1")
+
+    assert await _revoked_key(store) == (THUMBPRINT, "k1")
+
+
+async def test_a_key_named_by_its_thumbprint_need_not_be_in_the_current_set(
+    one: Administration, store: SqliteStore
+) -> None:
+    await one.revoke_key(ONE, OPS, key_thumbprint="A" * 43)
+
+    assert await _revoked_key(store) == ("A" * 43, "")
+
+
+@pytest.mark.parametrize("key_id", ["k2", "K1", "k1 ", "", "a\x00b", "x" * 513], ids=ascii)
+async def test_a_kid_that_no_current_key_has_is_refused(one: Administration, store: SqliteStore, key_id: str) -> None:
+    refused = await refusal(one.revoke_key(ONE, OPS, key_id=key_id))
+
+    assert (refused.reason, refused.metadata) == ("INVALID_FIELD", {"field": "key_id"})
+    assert (await store.read_log(1, 1)).head == 0
+
+
+async def test_whether_a_key_is_current_is_not_known_while_the_issuer_was_never_reached(two: Administration) -> None:
+    with pytest.raises(KeysUnavailable):
+        await two.revoke_key(TWO, OPS, key_id="k1")
+
+    assert (await two.revoke_key(TWO, OPS, key_thumbprint=THUMBPRINT)).newly_revoked
+
+
+@pytest.mark.parametrize(
+    "thumbprint",
+    [
+        pytest.param("", id="empty"),
+        pytest.param(THUMBPRINT[:-1], id="a character short"),
+        pytest.param(THUMBPRINT + "=", id="padded"),
+        pytest.param(THUMBPRINT + "\n", id="a line break"),
+        pytest.param(THUMBPRINT.replace("-", "+"), id="base64, not base64url"),
+        pytest.param(THUMBPRINT[:-1] + "t", id="bits beyond the 256"),
+        pytest.param("37:b6:cb:b1:78:7c:b8:30:9c:77:ee:8c:37:05:c5:e1", id="hexadecimal"),
+        pytest.param("\N{FULLWIDTH LATIN CAPITAL LETTER A}" * 43, id="letters beyond ASCII"),
+    ],
+)
+async def test_what_is_no_thumbprint_is_refused(one: Administration, store: SqliteStore, thumbprint: str) -> None:
+    refused = await refusal(one.revoke_key(ONE, OPS, key_thumbprint=thumbprint))
+
+    assert (refused.reason, refused.metadata) == ("INVALID_FIELD", {"field": "key_thumbprint"})
+    assert (await store.read_log(1, 1)).head == 0
+
+
+async def test_no_key_at_all_is_refused(one: Administration) -> None:
+    refused = await refusal(one.revoke_key(ONE, OPS))
+
+    assert (refused.reason, refused.metadata) == ("INVALID_FIELD", {"field": "key"})
+
+
 # What the store answers.
 
 
@@ -378,15 +496,34 @@ async def test_a_refusal_of_the_store_names_the_field_as_the_caller_wrote_it(one
 # Visible here before it is acknowledged.
 
 
-async def _revoke_a_session(admin: Administration) -> Revision:
-    return (await admin.revoke_sessions(ONE, ["phone"], OPS)).revision
+class Revoke(Protocol):
+    """A revocation of something that nobody revoked before; where the log stands then."""
+
+    def __call__(self, admin: Administration, *, validate_only: bool = False) -> Awaitable[Revision]: ...
 
 
-async def _revoke_a_user(admin: Administration) -> Revision:
-    return (await admin.revoke_user(ONE, "ada", OPS, tenant_id=None, except_session_handle=None)).revision
+async def _revoke_a_session(admin: Administration, *, validate_only: bool = False) -> Revision:
+    return (await admin.revoke_sessions(ONE, ["phone"], OPS, validate_only=validate_only)).revision
 
 
-each_revocation = pytest.mark.parametrize("revoke", [_revoke_a_session, _revoke_a_user])
+async def _revoke_a_user(admin: Administration, *, validate_only: bool = False) -> Revision:
+    outcome = await admin.revoke_user(
+        ONE, "ada", OPS, tenant_id=None, except_session_handle=None, validate_only=validate_only
+    )
+    return outcome.revision
+
+
+async def _revoke_a_tenant(admin: Administration, *, validate_only: bool = False) -> Revision:
+    return (await admin.revoke_tenant(ONE, "red", OPS, validate_only=validate_only)).revision
+
+
+async def _revoke_a_key(admin: Administration, *, validate_only: bool = False) -> Revision:
+    return (await admin.revoke_key(ONE, OPS, key_id="k1", validate_only=validate_only)).revision
+
+
+each_revocation = pytest.mark.parametrize(
+    "revoke", [_revoke_a_session, _revoke_a_user, _revoke_a_tenant, _revoke_a_key]
+)
 
 
 @each_revocation
@@ -394,7 +531,7 @@ async def test_a_revocation_is_acknowledged_once_the_index_has_it(
     one: Administration,
     store: SqliteStore,
     index: HeldIndex,
-    revoke: Callable[[Administration], Awaitable[Revision]],
+    revoke: Revoke,
 ) -> None:
     index.go_on.clear()
     acknowledgement = asyncio.ensure_future(revoke(one))
@@ -412,7 +549,7 @@ async def test_a_revocation_is_acknowledged_once_the_index_has_it(
 
 @each_revocation
 async def test_a_revocation_that_the_index_does_not_reach_is_not_acknowledged(
-    one: Administration, index: HeldIndex, revoke: Callable[[Administration], Awaitable[Revision]]
+    one: Administration, index: HeldIndex, revoke: Revoke
 ) -> None:
     index.stuck = True
 
@@ -428,3 +565,17 @@ async def test_what_was_revoked_before_is_acknowledged_when_it_is_visible_too(
 
     assert (first.newly_revoked, again.newly_revoked) == (("phone",), ())
     assert index.reached == [first.revision, again.revision]
+
+
+@each_revocation
+async def test_what_is_only_validated_changes_nothing_and_is_not_waited_for(
+    one: Administration, store: SqliteStore, index: HeldIndex, revoke: Revoke
+) -> None:
+    index.stuck = True
+
+    revision = await revoke(one, validate_only=True)
+
+    page = await store.read_log(1, 1)
+    assert revision == Revision(page.store_id, 0)
+    assert page.head == 0
+    assert index.asked.empty()

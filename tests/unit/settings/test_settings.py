@@ -567,6 +567,7 @@ def test_a_list_of_algorithms_without_any_is_refused(text: str) -> None:
     ("settings", "told"),
     [
         ({"max_token_lifetime": "0"}, "SIDEGATE_MAX_TOKEN_LIFETIME: must be more than 0"),
+        ({"compaction_interval": "0"}, "SIDEGATE_COMPACTION_INTERVAL: must be more than 0"),
         ({"max_session_lifetime": "0s"}, "SIDEGATE_MAX_SESSION_LIFETIME: must be more than 0"),
         ({"shutdown_grace": "10.001s"}, "SIDEGATE_SHUTDOWN_GRACE: must not be more than 10s"),
         ({"key_min_refresh": "999ms"}, "SIDEGATE_KEY_MIN_REFRESH: must be at least 1s"),
