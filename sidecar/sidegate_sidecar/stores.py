@@ -47,8 +47,11 @@ async def open_store(settings: StoreSettings, path: Path) -> AsyncIterator[Store
         await store.close()
 
 
-async def migrate_store(settings: StoreSettings) -> tuple[list[str], StoreLimits]:
+async def migrate_store(settings: StoreSettings, *, after_deploy: bool) -> tuple[list[str], StoreLimits]:
     """Bring the store up to date and its limits up to the settings'. The migrations applied; the limits in force.
+
+    Args:
+        after_deploy: Also apply what is safe only once no older release runs any more.
 
     Raises:
         StartupError: There is no store, or it cannot be migrated.
@@ -58,7 +61,7 @@ async def migrate_store(settings: StoreSettings) -> tuple[list[str], StoreLimits
     store = SqliteStore(settings.sqlite_path, clock=wall_clock)
     try:
         with _failing_to_start(settings.sqlite_path):
-            applied = await store.migrate(store_limits(settings))
+            applied = await store.migrate(store_limits(settings), after_deploy=after_deploy)
             await store.open()
             return applied, await store.raise_limits(store_limits(settings))
     finally:

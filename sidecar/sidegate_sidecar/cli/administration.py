@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
-from sidegate import RegisteredSession, RevocationClient
+from sidegate import RegisteredSession, RevocationClient, SessionsEnded
 
 from sidegate_sidecar.cli.options import AdminTarget, Issuer, Json, Timeout
 from sidegate_sidecar.cli.outcomes import duration_option, explained_failures, say, to_json
@@ -17,7 +17,7 @@ from sidegate_sidecar.escaping import escaped
 
 PIPED_WIDTH = 2000  # wide enough for whoever reads by line; a terminal folds instead
 
-revoke = typer.Typer(no_args_is_help=True, help="End sessions.")
+revoke = typer.Typer(no_args_is_help=True, help="End sessions, or refuse a signing key.")
 sessions = typer.Typer(no_args_is_help=True, help="Register sessions and look them up.")
 revocations = typer.Typer(no_args_is_help=True, help="The audit trail.")
 
@@ -25,6 +25,7 @@ _Reason = Annotated[str, typer.Option("--reason", help="Why, for the audit trail
 _RequestId = Annotated[
     str | None, typer.Option("--request-id", help="A UUID; repeating a call with the same one is safe.")
 ]
+_ValidateOnly = Annotated[bool, typer.Option("--validate-only", help="Say what it would come to, and change nothing.")]
 _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")]
 
 
@@ -34,19 +35,24 @@ def revoke_session(
     issuer: Issuer = None,
     reason: _Reason = "",
     request_id: _RequestId = None,
+    validate_only: _ValidateOnly = False,
     target: AdminTarget = None,
     timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Revoke sessions, registered or not: all of them or none."""
     with explained_failures(), RevocationClient(target, timeout=timeout) as client:
-        outcome = client.revoke_sessions(handles, issuer=issuer, reason=reason, request_id=request_id)
+        outcome = client.revoke_sessions(
+            handles, issuer=issuer, reason=reason, request_id=request_id, validate_only=validate_only
+        )
     if as_json:
         typer.echo(to_json(outcome))
         return
     newly = set(outcome.newly_revoked_handles)
+    done = "would be revoked" if validate_only else "revoked"
     for handle in dict.fromkeys(handles):
-        say(f"{'revoked' if handle in newly else 'was revoked before'}  {handle}")
+        say(f"{done if handle in newly else 'was revoked before'}  {handle}")
+    _say_if_unchanged(validate_only)
 
 
 @revoke.command("user")
@@ -59,6 +65,7 @@ def revoke_user(
     issuer: Issuer = None,
     reason: _Reason = "",
     request_id: _RequestId = None,
+    validate_only: _ValidateOnly = False,
     target: AdminTarget = None,
     timeout: Timeout = 5.0,
     as_json: Json = False,
@@ -72,11 +79,69 @@ def revoke_user(
             issuer=issuer,
             reason=reason,
             request_id=request_id,
+            validate_only=validate_only,
+        )
+    _tell_ended(user, outcome, validate_only, as_json)
+
+
+@revoke.command("tenant")
+def revoke_tenant(
+    tenant: Annotated[str, typer.Argument(help="The tenant whose sessions end.")],
+    issuer: Issuer = None,
+    reason: _Reason = "",
+    request_id: _RequestId = None,
+    validate_only: _ValidateOnly = False,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Revoke every session of a tenant that began before now, registered or not."""
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        outcome = client.revoke_tenant_sessions(
+            tenant, issuer=issuer, reason=reason, request_id=request_id, validate_only=validate_only
+        )
+    _tell_ended(tenant, outcome, validate_only, as_json)
+
+
+@revoke.command("key")
+def revoke_key(
+    key_id: Annotated[
+        str | None, typer.Argument(metavar="[KEY_ID]", help="The kid of one of the issuer's current keys.")
+    ] = None,
+    thumbprint: Annotated[
+        str | None,
+        typer.Option(
+            "--thumbprint", help="In place of the kid: the RFC 7638 thumbprint of any key, a withdrawn one too."
+        ),
+    ] = None,
+    issuer: Issuer = None,
+    reason: _Reason = "",
+    request_id: _RequestId = None,
+    validate_only: _ValidateOnly = False,
+    target: AdminTarget = None,
+    timeout: Timeout = 5.0,
+    as_json: Json = False,
+) -> None:
+    """Refuse every token that a signing key verifies, everywhere, at once and for good. There is no way back.
+
+    Let the issuer sign with another key first, or nobody can sign in again.
+    """
+    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+        outcome = client.revoke_signing_key(
+            key_id=key_id,
+            key_thumbprint=thumbprint,
+            issuer=issuer,
+            reason=reason,
+            request_id=request_id,
+            validate_only=validate_only,
         )
     if as_json:
         typer.echo(to_json(outcome))
         return
-    say(f"revoked  every session of {user} begun before now; {outcome.revoked_count} registered ones were alive")
+    say(
+        f"{'would be revoked' if validate_only else 'revoked'}  every token of the key {key_id or thumbprint}, for good"
+    )
+    _say_if_unchanged(validate_only)
 
 
 @sessions.command("register")
@@ -163,6 +228,20 @@ def list_revocations(
         for entry in found
     ]
     _print_table(("#", "when", "what", "whose", "by", "why"), rows)
+
+
+def _tell_ended(whose: str, outcome: SessionsEnded, validate_only: bool, as_json: bool) -> None:
+    if as_json:
+        typer.echo(to_json(outcome))
+        return
+    done, were = ("would be revoked", "are") if validate_only else ("revoked", "were")
+    say(f"{done}  every session of {whose} begun before now; {outcome.revoked_count} registered ones {were} alive")
+    _say_if_unchanged(validate_only)
+
+
+def _say_if_unchanged(validate_only: bool) -> None:
+    if validate_only:
+        say("validated only: nothing was changed")
 
 
 def _print_sessions(found: Sequence[RegisteredSession], as_json: bool) -> None:

@@ -23,14 +23,23 @@ def run(config: Config = None) -> None:
     serving.run(config)
 
 
-def migrate(config: Config = None) -> None:
+def migrate(
+    config: Config = None,
+    after_deploy: Annotated[
+        bool,
+        typer.Option(
+            "--after-deploy", help="Apply also what is safe only once no sidecar of an older release runs any more."
+        ),
+    ] = False,
+) -> None:
     """Bring the store's schema up to date, and raise its limits to the settings' where those are higher.
 
-    It needs SIDEGATE_STORE_URL, and of the other settings only the limits.
+    Run it before a deploy, and with --after-deploy after it. It needs SIDEGATE_STORE_URL, and of the other settings
+    only the limits.
     """
     from sidegate_sidecar.cli import serving
 
-    serving.migrate(config)
+    serving.migrate(config, after_deploy=after_deploy)
 
 
 def dev(

@@ -37,12 +37,12 @@ def run(config: Path | None) -> None:
     serve_or_exit(settings, log_listeners)
 
 
-def migrate(config: Path | None) -> None:
+def migrate(config: Path | None, *, after_deploy: bool) -> None:
     """Bring the store's schema up to date, and raise its limits to the settings' where those are higher."""
     with _told_mistakes():
         settings = load_store_settings(os.environ, config)
     try:
-        applied, limits = asyncio.run(migrate_store(settings))
+        applied, limits = asyncio.run(migrate_store(settings, after_deploy=after_deploy))
     except StartupError as failure:
         fail(Exit.UNAVAILABLE, str(failure))
     typer.echo("\n".join(f"applied {name}" for name in applied) or "the schema is up to date")
