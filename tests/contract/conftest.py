@@ -5,24 +5,36 @@ from pathlib import Path
 
 import pytest
 from sidegate_sidecar.store.protocol import SessionStore
-from sidegate_sidecar.store.sqlite import SqliteStore
 
+from tests.contract.backends import Backend, PostgresBackend, SqliteBackend
 from tests.contract.fakes import LIMITS, FakeClock, StoreFactory
+from tests.fakes.postgres import PostgresServer
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    """A fresh database of one kind, and its clock."""
+    if request.param == "sqlite":
+        yield SqliteBackend(tmp_path / "sessions.db")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    async with server.database() as database:
+        yield await PostgresBackend.on(database)
 
 
 @pytest.fixture
-def clock() -> FakeClock:
+def clock(backend: Backend) -> FakeClock:
     """The clock of every store of the test."""
-    return FakeClock()
+    return backend.clock
 
 
-@pytest.fixture(params=["sqlite"])
-async def open_store(tmp_path: Path, clock: FakeClock) -> AsyncIterator[StoreFactory]:
+@pytest.fixture
+async def open_store(backend: Backend) -> AsyncIterator[StoreFactory]:
     """Opens stores on one fresh, migrated database."""
     opened: list[SessionStore] = []
 
     async def open_one() -> SessionStore:
-        store = SqliteStore(tmp_path / "sessions.db", clock=clock)
+        store = backend.new_store()
         opened.append(store)
         await store.migrate(LIMITS)
         await store.open()

@@ -1,0 +1,2 @@
+-- The one schema that everything of ours is in.
+CREATE SCHEMA sidegate

@@ -1,0 +1,2 @@
+-- Their answers name revisions of the history before.
+DELETE FROM sidegate.requests

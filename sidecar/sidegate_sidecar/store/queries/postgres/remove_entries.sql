@@ -1,0 +1,32 @@
+-- Remove up to $3 entries whose time came by $1, but never the newest, $2; and tell followers so. None as long as a
+-- session that ended by $4 is left: it could be registered again, and would go on where it was revoked.
+WITH removed AS (
+    DELETE FROM sidegate.revocation_log
+    WHERE
+        sequence IN (
+            SELECT sequence
+            FROM sidegate.revocation_log
+            WHERE
+                forget_time <= $1
+                AND sequence < $2
+                AND NOT EXISTS (SELECT 1 FROM sidegate.sessions WHERE session_expire_time <= $4)
+            ORDER BY forget_time
+            LIMIT $3
+        )
+    RETURNING sequence
+),
+
+counted AS (
+    SELECT
+        count(*) AS entries,
+        max(sequence) AS highest
+    FROM removed
+)
+
+UPDATE sidegate.store
+SET
+    horizon_sequence = greatest(horizon_sequence, counted.highest),
+    removed_entries = removed_entries + counted.entries
+FROM counted
+WHERE counted.entries > 0
+RETURNING counted.entries

@@ -1,0 +1,65 @@
+"""The kinds of databases that the contract suite runs against. Each has a clock that the test moves."""
+
+from pathlib import Path
+from typing import Protocol, Self
+
+from sidegate_sidecar.store.postgres import PostgresStore
+from sidegate_sidecar.store.protocol import SessionStore
+from sidegate_sidecar.store.sqlite import SqliteStore
+
+from tests.contract.fakes import FakeClock
+from tests.fakes.postgres import Database
+
+
+class Backend(Protocol):
+    """A database, and how to reach it."""
+
+    clock: FakeClock
+
+    def new_store(self) -> SessionStore:
+        """One more store on the database, not open yet, as another process would have it."""
+        ...
+
+
+class SqliteBackend:
+    """A file."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = FakeClock()
+        self._path = path
+
+    def new_store(self) -> SessionStore:
+        return SqliteStore(self._path, clock=self.clock)
+
+
+class PostgresBackend:
+    """A database of a real server."""
+
+    def __init__(self, database: Database, clock_file: Path) -> None:
+        self.clock: FakeClock = _ClockInFile(clock_file)
+        self._database = database
+
+    @classmethod
+    async def on(cls, database: Database) -> Self:
+        """With the database's own clock replaced."""
+        return cls(database, await database.read_clock_from_file())
+
+    def new_store(self) -> SessionStore:
+        return PostgresStore(self._database.url)
+
+
+class _ClockInFile(FakeClock):
+    """Tells the server too what time it is, each time it is given one."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        super().__init__()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, value)
+        if name == "now":
+            # At once, for a statement may be reading it.
+            fresh = self._file.with_suffix(".new")
+            fresh.write_text(str(value))
+            fresh.chmod(0o644)
+            fresh.replace(self._file)
