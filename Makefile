@@ -60,7 +60,7 @@ UPGRADE ?=
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --no-header --no-annotate $(UPGRADE)
 lock: $(VENV)/.dev ## Regenerate the lock files from what pyproject.toml and proto.in ask for
-	$(COMPILE) pyproject.toml --extra sidecar --group dev -o requirements/dev.lock
+	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group build -c requirements/dev.lock -o requirements/sidecar.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 	$(COMPILE) requirements/proto.in -o requirements/proto.lock
