@@ -74,6 +74,18 @@ class ForeignRevision(Undecided):
     reason = "FOREIGN_REVISION"
 
 
+class IndexTooOld(Undecided):
+    """The revocation index is older than this sidecar may trust it: what was revoked since would be accepted."""
+
+    reason = "INDEX_TOO_OLD"
+
+
+class ShuttingDown(Undecided):
+    """The sidecar is ending what would otherwise go on for ever."""
+
+    reason = "SHUTTING_DOWN"
+
+
 class Shed(Undecided):
     """Too much to do; what is refused now could be decided later. Back off before asking again."""
 

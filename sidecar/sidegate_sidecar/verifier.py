@@ -14,6 +14,7 @@ from sidegate_sidecar.authentication import Authenticator, Wait
 from sidegate_sidecar.errors import (
     BatchBudgetSpent,
     IndexNotLoaded,
+    IndexTooOld,
     InvalidRequest,
     PreconditionFailed,
     Rejected,
@@ -103,12 +104,21 @@ class Verifier:
         authenticator: Says whose token it is, and that its issuer signed it.
         backing: The store's side; None makes the verifier purely stateless.
         clock: The wall clock.
+        max_revocation_lag: How old the index may be for an acceptance that rests on it alone. None: as old as it is.
     """
 
-    def __init__(self, authenticator: Authenticator, backing: Backing | None, *, clock: Clock) -> None:
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        backing: Backing | None,
+        *,
+        clock: Clock,
+        max_revocation_lag: Micros | None = None,
+    ) -> None:
         self._authenticator = authenticator
         self._backing = backing
         self._clock = clock
+        self._max_revocation_lag = max_revocation_lag
 
     async def verify(self, demand: Demand) -> Verdict:
         """The verdict on one token.
@@ -216,11 +226,17 @@ class Verifier:
                 if not check_coverage(index.coverage(subject), claims, policy, subject, facts):
                     break
                 facts = yield partial(sessions.look_up, subject)  # 7
+            if facts is None:
+                self._check_lag(revocations.lag())
             check_expiry(claims, self._clock())
             return Verdict(_session(token), self._evidence(source, key_id))
         except Rejected as refusal:
             rejection = Rejection(refusal.reason, refusal.next_action, refusal.message)
             return Verdict(rejection, self._evidence(source, key_id))
+
+    def _check_lag(self, lag: Micros) -> None:
+        if self._max_revocation_lag is not None and lag > self._max_revocation_lag:
+            raise IndexTooOld("the revocation index is older than max_revocation_lag")
 
     def _evidence(self, source: Source, key_id: str | None) -> Evidence:
         revocations = None if self._backing is None else self._backing.revocations

@@ -6,19 +6,22 @@ page, the follower cannot miss what it was not told about.
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 import structlog
 
 from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached, StoreUnavailable
 from sidegate_sidecar.model import SECOND, LogPage, Micros, Revision
 from sidegate_sidecar.revocations.index import RevocationIndex
+from sidegate_sidecar.revocations.journal import CAPACITY, Journal
+from sidegate_sidecar.revocations.reading import NotRecognised, Reached, extend, load
 
-PAGE_ENTRIES = 500  # about 2 ms of work on the event loop
 POLL_SECONDS = 1.0  # the safety net under lost wake-ups
 FIRST_RETRY_SECONDS = 0.05
 LAST_RETRY_SECONDS = 1.0  # so that the index is current again within 3 s of the store's return
+WORTH_FORGETTING = 10_000  # entries, under 1 MB: less is not worth reading the log for
+RENEWAL_PAUSE_SECONDS = 60.0  # between two attempts, so that a source that fails halfway is not read without end
 
 _log = structlog.get_logger(__name__)
 
@@ -45,24 +48,46 @@ class LogSource(Protocol):
 class LogFollower:
     """Loads the index once, then keeps it current until cancelled. Never gives up.
 
+    An index forgets by being replaced: once enough entries were removed from the log, another is read in the background
+    while this one goes on, and takes its place at the same revision.
+
     Args:
         source: Where to read. Not owned: the caller closes it.
         monotonic: Seconds of a clock that never steps.
+        worth_forgetting: How many entries must have been removed from the log at least, and half as many as the index
+            has, for another to be read.
+        journal_capacity: How many events a watcher may fall behind.
+
+    Attributes:
+        journal: What the index takes in, each time in the same step; begins when the index has loaded.
     """
 
-    def __init__(self, source: LogSource, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        source: LogSource,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        worth_forgetting: int = WORTH_FORGETTING,
+        journal_capacity: int = CAPACITY,
+    ) -> None:
+        self.journal = Journal(journal_capacity)
+        self._worth_forgetting = worth_forgetting
         self._source = source
         self._monotonic = monotonic
         self._reading = asyncio.Lock()
+        self._next_reading: asyncio.Task[None] | None = None
         self._index: RevocationIndex | None = None
+        self._removed_before = 0  # entries removed from the log before the index was read
+        self._renewal: asyncio.Task[None] | None = None
+        self._no_renewal_until = 0.0
         self._caught_up = asyncio.Event()  # set and replaced each time the index has stood at the head
-        self._complete_at = 0.0
         self._answering = False
         self._outage_logged = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def index(self) -> RevocationIndex | None:
-        """The index, None until it has loaded once. Replaced as a whole when the store turns out to be another."""
+        """The index, None until it has loaded once. Replaced as a whole by one that knows better or less."""
         return self._index
 
     @property
@@ -72,25 +97,33 @@ class LogFollower:
 
     def lag(self) -> Micros:
         """How long ago the index was last known to be complete: since the last read that reached the head began."""
-        return round((self._monotonic() - self._complete_at) * SECOND)
+        return self.age(self.journal.complete_at)
+
+    def age(self, moment: float) -> Micros:
+        """How long ago a moment was, both by the follower's clock."""
+        return round((self._monotonic() - moment) * SECOND)
 
     async def run(self) -> None:
         """Follow until cancelled, through any outage of the source."""
         retry = FIRST_RETRY_SECONDS
-        while True:
-            try:
-                await self._catch_up()
-                retry = FIRST_RETRY_SECONDS
-                await self._source.wait_for_change(POLL_SECONDS)
-            except Exception as failure:  # noqa: BLE001 - an index that stands still accepts what is revoked later
-                if self._answering or self._index is None:
-                    # A foreign exception's text may hold a connection string.
-                    error = str(failure) if isinstance(failure, StoreUnavailable) else type(failure).__qualname__
-                    _log.warning("revocation_log_unreadable", error=error, retry_seconds=retry)
-                    self._outage_logged = True
-                self._answering = False
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_SECONDS)
+        try:
+            while True:
+                try:
+                    await self._catch_up()
+                    retry = FIRST_RETRY_SECONDS
+                    await self._source.wait_for_change(POLL_SECONDS)
+                except Exception as failure:  # noqa: BLE001 - an index that stands still accepts what is revoked later
+                    if self._answering or self._index is None:
+                        _log.warning("revocation_log_unreadable", error=_wording(failure), retry_seconds=retry)
+                        self._outage_logged = True
+                    self._answering = False
+                    await asyncio.sleep(retry)
+                    retry = min(2 * retry, LAST_RETRY_SECONDS)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
 
     async def reach(self, wanted: Revision, timeout: float) -> None:
         """Return once the index has taken in everything up to `wanted`. Reads by itself; needs no wake-up.
@@ -116,61 +149,90 @@ class LogFollower:
         return here is not None and here.store_id == wanted.store_id and here.sequence >= wanted.sequence
 
     async def _catch_up(self) -> None:
-        """Read up to the head, starting anew if the log is no longer the one that the index was read from."""
-        async with self._reading:
-            index = self._index
-            if index is None or not await self._extend(index):
-                if index is not None:
-                    _log.warning("revocation_log_set_back", store_id=index.revision.store_id)
-                    await self._source.renew_identity(index.revision.store_id)
-                fresh = await self._load()
-                self._index = fresh
-                _log.info(
-                    "revocation_index_loaded",
-                    entries=len(fresh),
-                    store_id=fresh.revision.store_id,
-                    sequence=fresh.revision.sequence,
-                )
-            self._caught_up.set()
-            self._caught_up = asyncio.Event()
-            self._answering = True
-            if self._outage_logged:
-                self._outage_logged = False
-                _log.info("revocation_log_readable")
+        """Read up to the head in a reading that begins after this call; all who wait for its beginning share it.
 
-    async def _load(self) -> RevocationIndex:
-        """A new index, read from the beginning. The old one serves until this one is whole."""
-        while True:
-            head = await self._source.read_log(1, 1)
-            index = RevocationIndex(head.store_id, head.digest_salt)
-            if await self._extend(index):
-                return index
-
-    async def _extend(self, index: RevocationIndex) -> bool:
-        """Read pages into the index until it stands at the head. False: the log is another one, or was set back.
-
-        Each page begins with the entry that the index ends with. Another entry there, or none, means a restored backup.
+        One that is under way may have missed what the caller knows of. A caller that goes away ends it for nobody.
         """
-        while True:
-            began = self._monotonic()
-            here = index.revision.sequence
-            page = await self._source.read_log(max(here, 1), PAGE_ENTRIES)
-            entries = page.entries
-            if page.store_id != index.revision.store_id or page.head < here:
-                return False
-            if here:
-                if not entries or entries[0].entry_id != index.last_entry_id:
-                    return False
-                entries = entries[1:]
-            try:
-                index.apply(entries)
-            except ValueError as fault:
-                raise StoreUnavailable(f"the revocation log is torn: {fault}") from fault
-            if index.revision.sequence >= page.head:
-                self._complete_at = began
-                return True
-            if not entries:
-                raise StoreUnavailable("the revocation log ends before its head")
-            if index.revision.sequence % (100 * PAGE_ENTRIES) < PAGE_ENTRIES:
-                _log.info("revocation_index_loading", sequence=index.revision.sequence, head=page.head)
-            await asyncio.sleep(0)
+        if self._next_reading is None or self._next_reading.done():
+            self._next_reading = self._begin(self._read_in_turn())
+        await asyncio.shield(self._next_reading)
+
+    async def _read_in_turn(self) -> None:
+        async with self._reading:
+            self._next_reading = None  # who comes from now on waits for the next one
+            await self._read()
+
+    async def _read(self) -> None:
+        """Read up to the head, starting anew if the log cannot be recognised. The caller has the turn."""
+        index = self._index
+        try:
+            if index is None:
+                await self._load()
+            else:
+                self._note(await extend(index, self._source, self._monotonic, taken_in=self.journal.add_revocations))
+        except NotRecognised as finding:
+            if index is not None and finding.set_back:
+                _log.warning("revocation_log_set_back", store_id=index.revision.store_id)
+                await self._source.renew_identity(index.revision.store_id)
+            await self._load()
+        self._caught_up.set()
+        self._caught_up = asyncio.Event()
+        self._answering = True
+        if self._outage_logged:
+            self._outage_logged = False
+            _log.info("revocation_log_readable")
+
+    def _note(self, reached: Reached) -> None:
+        self.journal.complete_at = reached.began
+        forgettable = reached.removed - self._removed_before
+        if (
+            self._index is not None
+            and forgettable > max(self._worth_forgetting, len(self._index) // 2)
+            and (self._renewal is None or self._renewal.done())
+            and self._monotonic() >= self._no_renewal_until
+        ):
+            self._renewal = self._begin(self._renew(self._index))
+
+    async def _load(self) -> None:
+        """Read everything. The old index serves until the new one is whole; then whoever watches has to begin anew."""
+        index, reached = await load(self._source, self._monotonic)
+        self._index, self._removed_before = index, reached.removed
+        self.journal.complete_at = reached.began
+        self.journal.begin(index.revision, index.digest_salt)
+        _log.info(
+            "revocation_index_loaded",
+            entries=len(index),
+            store_id=index.revision.store_id,
+            sequence=index.revision.sequence,
+        )
+
+    async def _renew(self, old: RevocationIndex) -> None:
+        """Replace the index by one that has only what the log still has. Nobody notices, and watchers least of all."""
+        self._no_renewal_until = self._monotonic() + RENEWAL_PAUSE_SECONDS
+        try:
+            fresh, reached = await load(self._source, self._monotonic)
+            async with self._reading:
+                await self._read()  # so that the old one is not behind
+                if self._index is not old:
+                    return
+                await extend(fresh, self._source, self._monotonic, until=old.revision.sequence)
+                self._index, self._removed_before = fresh, reached.removed
+            _log.info("revocation_index_renewed", entries=len(fresh), entries_before=len(old))
+        except Exception as failure:  # noqa: BLE001 - the old index goes on; what it should have forgotten only takes room
+            _log.warning("revocation_index_not_renewed", error=_wording(failure))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its callers may all have gone, and asyncio logs exceptions that nobody fetched
+
+
+def _wording(failure: Exception) -> str:
+    """What may be logged of it: a foreign exception's text may hold a connection string."""
+    return str(failure) if isinstance(failure, StoreUnavailable) else type(failure).__qualname__

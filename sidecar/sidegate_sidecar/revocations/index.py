@@ -1,48 +1,29 @@
 """The revocation index: which sessions, users, tenants and keys of one store are revoked, as digests.
 
-Digests keep it small (16 bytes each, in sets and dicts) and are what the feed carries: whoever reads the memory or the
-stream can recognise what it already knows and learns nothing else.
+Digests keep it small and are what the feed carries: whoever reads the memory or the stream can recognise what it
+already knows and learns nothing else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from sidegate_sidecar.model import Coverage, LogEntry, Micros, Revision, RevocationKind, Subject
+from sidegate_sidecar.revocations.digests import Digester, DigestTable
 
-DIGEST_BYTES = 16
-
-
-def digest_of(salt: bytes, kind: RevocationKind, issuer: str, subject: str) -> bytes:
-    """The digest that stands for a subject, as feed.proto specifies it for every implementation of the feed.
-
-    The lengths keep ("ab", "c") and ("a", "bc") apart.
-    """
-    issuer_bytes, subject_bytes = issuer.encode(), subject.encode()
-    return blake2b(
-        b"".join(
-            (
-                kind.value.encode(),
-                len(issuer_bytes).to_bytes(4, "big"),
-                issuer_bytes,
-                len(subject_bytes).to_bytes(4, "big"),
-                subject_bytes,
-            )
-        ),
-        key=salt,
-        digest_size=DIGEST_BYTES,
-    ).digest()
+INSTANT_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Watermark:
-    """Every session begun at or before `revoke_time` is revoked; None of the other two means no limit, no exception."""
+class LimitedWatermark:
+    """Every session of a user begun at or before `revoke_time` is revoked, but only in one tenant, or but for one
+    session, or both. None: no limit, no exception.
+    """
 
     revoke_time: Micros
     tenant_id: str | None
     except_session_handle: str | None
 
-    def makes_superfluous(self, other: "Watermark") -> bool:
+    def makes_superfluous(self, other: "LimitedWatermark") -> bool:
         """Whether whatever `other` covers, this one covers too."""
         return (
             self.revoke_time >= other.revoke_time
@@ -52,7 +33,7 @@ class Watermark:
 
 
 class RevocationIndex:
-    """One store's revocations up to `sequence`. Look-ups are O(1) and never wait.
+    """One store's revocations up to `revision`. Look-ups are O(1) and never wait.
 
     Not for several threads; the event loop that follows the log is the one that asks.
 
@@ -65,70 +46,107 @@ class RevocationIndex:
         self.revision = Revision(store_id, 0)
         self.digest_salt = digest_salt
         self.last_entry_id = b""
-        self._sessions: set[bytes] = set()
-        self._users: dict[bytes, tuple[Watermark, ...]] = {}
-        self._tenants: dict[bytes, Micros] = {}
-        self._keys: set[bytes] = set()
+        self._digester = Digester(digest_salt)
+        self._sessions = DigestTable()
+        self._users = DigestTable(INSTANT_BYTES)  # the newest watermark without limit or exception
+        self._limited: dict[bytes, tuple[LimitedWatermark, ...]] = {}
+        self._tenants = DigestTable(INSTANT_BYTES)
+        self._keys = DigestTable()
 
-    def apply(self, entries: Iterable[LogEntry]) -> None:
+    def apply(self, entries: Sequence[LogEntry], horizon: int = 0) -> list[bytes]:
         """Take in the entries that follow `revision`, in log order, and move it.
 
+        Args:
+            horizon: Sequences up to here may be missing.
+
+        Returns:
+            The digest of each, in their order.
+
         Raises:
-            ValueError: An entry is not the next one; what came before it has been taken in.
+            ValueError: An entry is not the next one; none has been taken in.
         """
+        last = self.revision.sequence
         for entry in entries:
-            if entry.sequence != self.revision.sequence + 1:
-                raise ValueError(f"entry {entry.sequence} does not follow {self.revision.sequence}")
-            self._take_in(entry)
-            self.revision = Revision(self.revision.store_id, entry.sequence)
-            self.last_entry_id = entry.entry_id
+            if entry.sequence != last + 1 and not last < entry.sequence <= horizon + 1:
+                raise ValueError(f"entry {entry.sequence} does not follow {last}")
+            last = entry.sequence
+        digests = [self._take_in(entry) for entry in entries]
+        if entries:
+            self.revision = Revision(self.revision.store_id, last)
+            self.last_entry_id = entries[-1].entry_id
+        return digests
 
     def coverage(self, subject: Subject) -> Coverage:
         """Which of the revocations touch a session."""
         issuer, handle = subject.issuer, subject.session_handle
+        digest = self._digester.digest
         return Coverage(
-            session_revoked=bool(handle) and self._digest(RevocationKind.SESSION, issuer, handle) in self._sessions,
+            session_revoked=bool(handle) and digest(RevocationKind.SESSION, issuer, handle) in self._sessions,
             key_revoked=(
                 bool(self._keys and subject.key_thumbprint)
-                and self._digest(RevocationKind.KEY, issuer, subject.key_thumbprint) in self._keys
+                and digest(RevocationKind.KEY, issuer, subject.key_thumbprint) in self._keys
             ),
-            user_watermark=self._user_watermark(subject) if self._users else None,
+            user_watermark=self._user_watermark(subject) if self._users or self._limited else None,
             tenant_watermark=(
-                self._tenants.get(self._digest(RevocationKind.TENANT, issuer, subject.tenant_id))
+                self._tenants.get(digest(RevocationKind.TENANT, issuer, subject.tenant_id))
                 if self._tenants and subject.tenant_id
                 else None
             ),
         )
 
-    def __len__(self) -> int:
-        return len(self._sessions) + len(self._users) + len(self._tenants) + len(self._keys)
+    def digests(self) -> Iterator[tuple[RevocationKind, list[bytes]]]:
+        """All that is revoked, some at a time, in no order. A user may come twice.
 
-    def _digest(self, kind: RevocationKind, issuer: str, subject: str) -> bytes:
-        return digest_of(self.digest_salt, kind, issuer, subject)
+        The index may grow meanwhile: what it gains may or may not be among them.
+        """
+        for kind, table in (
+            (RevocationKind.SESSION, self._sessions),
+            (RevocationKind.USER, self._users),
+            (RevocationKind.TENANT, self._tenants),
+            (RevocationKind.KEY, self._keys),
+        ):
+            for some in table.slices():
+                yield kind, some
+        yield RevocationKind.USER, list(self._limited)  # at once, for a dictionary that grows cannot be gone through
+
+    def __len__(self) -> int:
+        return len(self._sessions) + len(self._users) + len(self._limited) + len(self._tenants) + len(self._keys)
 
     def _user_watermark(self, subject: Subject) -> Micros | None:
-        watermarks = self._users.get(self._digest(RevocationKind.USER, subject.issuer, subject.user_id), ())
-        return max(
-            (
-                watermark.revoke_time
-                for watermark in watermarks
-                if watermark.tenant_id in (None, subject.tenant_id)
-                and (not subject.session_handle or watermark.except_session_handle != subject.session_handle)
-            ),
-            default=None,
-        )
+        digest = self._digester.digest(RevocationKind.USER, subject.issuer, subject.user_id)
+        newest = self._users.get(digest)
+        for limited in self._limited.get(digest, ()):
+            if (
+                (newest is None or limited.revoke_time > newest)
+                and limited.tenant_id in (None, subject.tenant_id)
+                and (not subject.session_handle or limited.except_session_handle != subject.session_handle)
+            ):
+                newest = limited.revoke_time
+        return newest
 
-    def _take_in(self, entry: LogEntry) -> None:
-        digest = self._digest(entry.kind, entry.issuer, entry.subject)
-        match entry.kind:
-            case RevocationKind.SESSION:
-                self._sessions.add(digest)
-            case RevocationKind.USER:
-                new = Watermark(entry.revoke_time, entry.tenant_id, entry.except_session_handle)
-                kept = tuple(old for old in self._users.get(digest, ()) if not new.makes_superfluous(old))
-                superfluous = any(old.makes_superfluous(new) for old in kept)
-                self._users[digest] = kept if superfluous else (*kept, new)
-            case RevocationKind.TENANT:
-                self._tenants[digest] = max(entry.revoke_time, self._tenants.get(digest, entry.revoke_time))
-            case RevocationKind.KEY:
-                self._keys.add(digest)
+    def _take_in(self, entry: LogEntry) -> bytes:
+        kind = entry.kind
+        digest = self._digester.digest(kind, entry.issuer, entry.subject)
+        if kind is RevocationKind.SESSION:
+            self._sessions.raise_to(digest)
+        elif kind is RevocationKind.USER:
+            self._take_in_watermark(
+                digest, LimitedWatermark(entry.revoke_time, entry.tenant_id, entry.except_session_handle)
+            )
+        elif kind is RevocationKind.TENANT:
+            self._tenants.raise_to(digest, entry.revoke_time)
+        else:
+            self._keys.raise_to(digest)
+        return digest
+
+    def _take_in_watermark(self, digest: bytes, new: LimitedWatermark) -> None:
+        kept = tuple(old for old in self._limited.get(digest, ()) if not new.makes_superfluous(old))
+        newest = self._users.get(digest)
+        if new.tenant_id is None and new.except_session_handle is None:
+            self._users.raise_to(digest, new.revoke_time)
+        elif (newest is None or newest < new.revoke_time) and not any(old.makes_superfluous(new) for old in kept):
+            kept = (*kept, new)
+        if kept:
+            self._limited[digest] = kept
+        else:
+            self._limited.pop(digest, None)

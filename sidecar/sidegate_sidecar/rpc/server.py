@@ -20,6 +20,7 @@ from sidegate_sidecar.rpc.health import Health
 DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
 ADMIN_SOCKET_MODE = 0o600  # the owner alone: whoever can open it can revoke
 SOCKET_DIRECTORY_MODE = 0o2750
+LAST_WORDS_SECONDS = 0.25  # for answers to leave, and for streams to end, once nothing else is in progress
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server silently shares the port
@@ -56,7 +57,8 @@ class Endpoint:
         self._locks: list[int] = []
         names = [service.name for service in services]
         self._health = Health(names)
-        self._server = grpc.aio.server(interceptors=[Boundary()], options=_OPTIONS)
+        self._boundary = Boundary()
+        self._server = grpc.aio.server(interceptors=[self._boundary], options=_OPTIONS)
         for service in services:
             service.add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -84,9 +86,22 @@ class Endpoint:
         self._health.set_serving(serving)
 
     async def stop(self, grace: float) -> None:
-        """Health first, so that no new caller comes; then let calls in flight finish, for `grace` seconds at most."""
+        """Health first, so that no new caller comes; then let calls in flight finish, for `grace` seconds at most.
+
+        Streams are to end by themselves. One whose client does not read never does, whatever its handler says, and is
+        not waited for.
+        """
         self._health.end()
-        await self._server.stop(grace)
+        stopping = asyncio.ensure_future(self._server.stop(grace))
+        while not stopping.done():
+            answered = asyncio.ensure_future(self._boundary.unanswered.wait_for_none())
+            await asyncio.wait({stopping, answered}, return_when=asyncio.FIRST_COMPLETED)
+            answered.cancel()
+            await asyncio.wait({stopping}, timeout=LAST_WORDS_SECONDS)
+            if not len(self._boundary.unanswered):
+                break
+        await self._server.stop(None)
+        await stopping
         self._unlock()
 
     async def _bind(self, listener: Listener) -> Listener:

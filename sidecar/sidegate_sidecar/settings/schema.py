@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from sidegate_sidecar.durations import DAY, format_duration
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros
+from sidegate_sidecar.revocations.follower import POLL_SECONDS
 from sidegate_sidecar.settings.issuer_entry import WAIVED_AND_REJECTED, IssuerEntry
 from sidegate_sidecar.settings.values import PREFIX, Count, Duration, FilePath, Listeners, PositiveDuration, parse_json
 from sidegate_sidecar.tokens import MAX_LEEWAY
@@ -15,6 +16,8 @@ from sidegate_sidecar.tokens import MAX_LEEWAY
 ADMIN_ON_LOOPBACK = "admin_on_loopback"
 MAX_SHUTDOWN_GRACE = 10 * SECOND  # orchestrators are promised an end within it; Kubernetes kills after 30 s
 MIN_KEY_REFRESH = SECOND  # more often is no use: an unknown key is asked for at once anyway
+
+MIN_REVOCATION_LAG = round(2 * POLL_SECONDS * SECOND)  # between two polls that find nothing the index ages by one
 
 
 class StoreSettings(BaseModel):
@@ -54,6 +57,7 @@ class Settings(StoreSettings):
     admin_listen: Listeners = ()  # after store_url and listen, which its validator looks at
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(parse_json), Field(min_length=1)]
     unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
+    max_revocation_lag: Duration | None = None
     compaction_interval: PositiveDuration = 60 * SECOND
     key_cache_dir: FilePath | None = None
     key_min_refresh: Duration = 60 * SECOND
@@ -100,6 +104,15 @@ class Settings(StoreSettings):
         if unknown == "reject" and waived:
             raise ValueError(f"{WAIVED_AND_REJECTED}, as session_claim does for {', '.join(waived)}")
         return unknown
+
+    @field_validator("max_revocation_lag")
+    @classmethod
+    def _an_index_that_is_current_will_do(cls, span: Micros | None, info: ValidationInfo) -> Micros | None:
+        if span is not None and info.data.get("store_url") == "":
+            raise ValueError(f"needs a store; set {PREFIX}STORE_URL")
+        if span is not None and span <= MIN_REVOCATION_LAG:
+            raise ValueError(f"must be more than {format_duration(MIN_REVOCATION_LAG)}")
+        return span
 
     @field_validator("key_min_refresh")
     @classmethod

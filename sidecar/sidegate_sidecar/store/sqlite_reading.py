@@ -30,6 +30,7 @@ GET_SESSION = query("sqlite", "get_session")
 LIST_SESSIONS = query("sqlite", "list_sessions")
 LIST_REVOCATIONS = query("sqlite", "list_revocations")
 
+_KINDS = {kind.value: kind for kind in RevocationKind}
 _AUDIT_CONDITIONS = {
     "issuer": "issuer = :issuer",
     "session_handle": "kind = 's' AND subject = :session_handle",
@@ -76,7 +77,12 @@ async def read_log(connection: aiosqlite.Connection, first: int, limit: int) -> 
         head=rows[0]["head_sequence"],
         horizon=rows[0]["horizon"],
         removed=rows[0]["removed"],
-        entries=tuple(_entry(row) for row in rows if row["sequence"] is not None),
+        # By position: a million entries are read when a sidecar starts, and names cost as much again.
+        entries=tuple(
+            LogEntry(sequence, entry_id, _KINDS[kind], issuer, subject, tenant_id, spared, revoke_time, forget_time)
+            for *_, sequence, entry_id, kind, issuer, subject, tenant_id, spared, revoke_time, forget_time in rows
+            if sequence is not None
+        ),
     )
 
 
@@ -136,7 +142,7 @@ def _entry(row: sqlite3.Row) -> LogEntry:
     return LogEntry(
         sequence=row["sequence"],
         entry_id=row["entry_id"],
-        kind=RevocationKind(row["kind"]),
+        kind=_KINDS[row["kind"]],
         issuer=row["issuer"],
         subject=row["subject"],
         tenant_id=row["tenant_id"],

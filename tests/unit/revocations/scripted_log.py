@@ -1,8 +1,11 @@
 """A revocation log that a test writes to, restores from a backup, holds up and lets fail."""
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from operator import attrgetter
 
 from sidegate_sidecar.errors import StoreUnavailable
 from sidegate_sidecar.model import LogEntry, LogPage, Micros, Revision, RevocationKind, Subject
@@ -43,6 +46,7 @@ class ScriptedLog:
         wakes: Whether followers are told of what is appended.
         reads: What was asked for: the first sequence and the limit.
         read_times: When, by the loop's clock.
+        horizon, removed: As in `LogPage`.
         renewed: Each store that it was made by `renew_identity`, with its entries.
     """
 
@@ -54,12 +58,15 @@ class ScriptedLog:
     reads: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     read_times: list[float] = field(default_factory=list[float])
     renewed: list[tuple[str, list[LogEntry]]] = field(default_factory=list[tuple[str, list[LogEntry]]])
+    salt: bytes = SALT
+    horizon: int = 0
+    removed: int = 0
     _gate: asyncio.Event = field(default_factory=asyncio.Event)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def head(self) -> int:
-        return len(self.entries)
+        return self.entries[-1].sequence if self.entries else 0
 
     @property
     def revision(self) -> Revision:
@@ -79,9 +86,17 @@ class ScriptedLog:
     def restore(self, kept: int, *, store_id: str | None = None) -> None:
         """Put back a backup that holds the first entries only."""
         del self.entries[kept:]
+        self.horizon = min(self.horizon, max(self.head - 1, 0))
         self.store_id = store_id or self.store_id
         if self.wakes:
             self._changed.set()
+
+    def compact(self, forget: Callable[[LogEntry], bool]) -> None:
+        """Remove entries, but never the newest of all. Nobody is told."""
+        gone = [each for each in self.entries[:-1] if forget(each)]
+        self.horizon = max([self.horizon, *(each.sequence for each in gone)])
+        self.removed += len(gone)
+        self.entries = [each for each in self.entries if each not in gone]
 
     async def renew_identity(self, store_id: str) -> None:
         await self._gate.wait()
@@ -89,6 +104,7 @@ class ScriptedLog:
             raise StoreUnavailable("down")
         if self.store_id == store_id:
             self.store_id = f"{store_id} renewed"
+            self.salt = bytes([self.salt[0] + 1]) + self.salt[1:]
             self.renewed.append((self.store_id, self.entries))
 
     def __post_init__(self) -> None:
@@ -109,7 +125,9 @@ class ScriptedLog:
         if self.down or self.failures:
             self.failures -= not self.down
             raise StoreUnavailable("the store does not answer")
-        return LogPage(self.store_id, SALT, self.head, 0, 0, tuple(self.entries[first - 1 : first - 1 + limit]))
+        begin = bisect_left(self.entries, first, key=attrgetter("sequence"))
+        entries = tuple(self.entries[begin : begin + limit])
+        return LogPage(self.store_id, self.salt, self.head, self.horizon, self.removed, entries)
 
     async def wait_for_change(self, timeout: float) -> None:
         try:

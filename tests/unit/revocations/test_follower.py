@@ -10,11 +10,11 @@ from sidegate_sidecar.model import SECOND, LogPage, Revision
 from sidegate_sidecar.revocations.follower import (
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
-    PAGE_ENTRIES,
     POLL_SECONDS,
     LogFollower,
 )
 from sidegate_sidecar.revocations.index import RevocationIndex
+from sidegate_sidecar.revocations.reading import PAGE_ENTRIES
 from structlog.testing import capture_logs
 
 from tests.unit.revocations.scripted_log import SALT, ScriptedLog, entry, has_revoked
@@ -52,7 +52,7 @@ def is_picture_of(log: ScriptedLog, index: RevocationIndex | None) -> bool:
     return (
         index is not None
         and index.revision == log.revision
-        and len(index) == log.head
+        and len(index) == len(log.entries)
         and all(has_revoked(index, each.subject) for each in log.entries)
     )
 

@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached
 from sidegate_sidecar.model import SECOND, LogEntry, Revision
-from sidegate_sidecar.revocations.follower import LAST_RETRY_SECONDS, PAGE_ENTRIES, POLL_SECONDS, LogFollower
+from sidegate_sidecar.revocations.follower import LAST_RETRY_SECONDS, POLL_SECONDS, LogFollower
+from sidegate_sidecar.revocations.reading import PAGE_ENTRIES
 
 from tests.unit.revocations.scripted_log import ScriptedLog, has_revoked
 from tests.unit.revocations.virtual_time import VirtualTimeLoop

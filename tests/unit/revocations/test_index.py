@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sidegate_sidecar.model import Coverage, LogEntry, Revision, RevocationKind, Subject
-from sidegate_sidecar.revocations.index import DIGEST_BYTES, RevocationIndex, Watermark, digest_of
+from sidegate_sidecar.revocations.digests import DIGEST_BYTES, Digester
+from sidegate_sidecar.revocations.index import LimitedWatermark, RevocationIndex
 
 from tests.unit.revocations.scripted_log import ISSUER, SALT, entry
 
@@ -123,10 +124,12 @@ def test_pages_make_the_same_index_as_one_reading(log: list[LogEntry], cut: int)
     assert len(paged) == len(whole)
 
 
-watermarks = st.builds(Watermark, revoke_time=instants, tenant_id=optional_names, except_session_handle=optional_names)
+watermarks = st.builds(
+    LimitedWatermark, revoke_time=instants, tenant_id=optional_names, except_session_handle=optional_names
+)
 
 
-def covers(watermark: Watermark, begun: int, tenant: str, handle: str) -> bool:
+def covers(watermark: LimitedWatermark, begun: int, tenant: str, handle: str) -> bool:
     return (
         begun <= watermark.revoke_time
         and watermark.tenant_id in (None, tenant)
@@ -137,34 +140,58 @@ def covers(watermark: Watermark, begun: int, tenant: str, handle: str) -> bool:
 @UNHURRIED
 @given(watermarks, watermarks, instants, maybe_empty | st.just("other"), maybe_empty | st.just("other"))
 def test_a_superfluous_watermark_covers_nothing_of_its_own(
-    kept: Watermark, dropped: Watermark, begun: int, tenant: str, handle: str
+    kept: LimitedWatermark, dropped: LimitedWatermark, begun: int, tenant: str, handle: str
 ) -> None:
     if kept.makes_superfluous(dropped) and covers(dropped, begun, tenant, handle):
         assert covers(kept, begun, tenant, handle)
 
 
 @pytest.mark.parametrize(
-    ("sequence", "applied"),
-    [pytest.param(1, 2, id="a repeated entry"), pytest.param(2, 2, id="the last one"), pytest.param(4, 2, id="a gap")],
+    ("sequence", "horizon"),
+    [
+        pytest.param(1, 0, id="a repeated entry"),
+        pytest.param(2, 0, id="the last one"),
+        pytest.param(4, 0, id="a gap"),
+        pytest.param(4, 2, id="a gap beyond the horizon"),
+        pytest.param(2, 9, id="the last one, below the horizon"),
+    ],
 )
-def test_what_does_not_follow_is_refused_and_what_came_before_it_stays(sequence: int, applied: int) -> None:
+def test_what_does_not_follow_is_refused_and_nothing_of_it_taken_in(sequence: int, horizon: int) -> None:
+    index = RevocationIndex("store", SALT)
+    index.apply([entry(1, subject="before")])
+
+    with pytest.raises(ValueError, match=f"entry {sequence} does not follow 2"):
+        index.apply([entry(2, subject="good"), entry(sequence, subject="stray")], horizon)
+    assert index.revision == Revision("store", 1)
+    assert len(index) == 1
+    assert index.coverage(Subject(ISSUER, "before", "user", "")).session_revoked
+
+
+@pytest.mark.parametrize("first", [2, 5, 8], ids="the first that is left has sequence {}".format)
+def test_what_was_removed_up_to_the_horizon_may_be_missing(first: int) -> None:
     index = RevocationIndex("store", SALT)
 
-    with pytest.raises(ValueError, match=f"entry {sequence} does not follow"):
-        index.apply([entry(1), entry(2, subject="last"), entry(sequence, subject="stray")])
-    assert index.revision == Revision("store", applied)
-    assert not index.coverage(Subject(ISSUER, "stray", "user", "")).session_revoked
-    assert index.coverage(Subject(ISSUER, "last", "user", "")).session_revoked
+    index.apply([entry(first), entry(9)] if first == 8 else [entry(first), entry(8), entry(9)], 8)
+
+    assert index.revision == Revision("store", 9)
 
 
 def test_watermarks_that_say_nothing_new_take_no_room() -> None:
     index = RevocationIndex("store", SALT)
-    index.apply(entry(number, RevocationKind.USER, "user", at=number) for number in range(1, 50))
-    index.apply(entry(number, RevocationKind.USER, "user", at=0, spare="s", tenant="t") for number in range(50, 99))
+    index.apply([entry(number, RevocationKind.USER, "user", at=number, spare="s") for number in range(1, 50)])
+    index.apply([entry(number, RevocationKind.USER, "user", at=number) for number in range(50, 99)])
+    index.apply([entry(number, RevocationKind.USER, "user", at=0, spare="s", tenant="t") for number in range(99, 150)])
 
-    assert index._users == {  # pyright: ignore[reportPrivateUsage] - memory is what this is about
-        digest_of(SALT, RevocationKind.USER, ISSUER, "user"): (Watermark(49, None, None),)
-    }
+    assert len(index) == 1
+
+
+@UNHURRIED
+@given(logs)
+def test_what_is_listed_is_what_is_covered(log: list[LogEntry]) -> None:
+    """For a snapshot: every subject of the log, by digest, and nothing else."""
+    listed = {(kind, digest) for kind, some in index_of(log).digests() for digest in some}
+
+    assert listed == {(each.kind, Digester(SALT).digest(each.kind, each.issuer, each.subject)) for each in log}
 
 
 # Digests.
@@ -174,7 +201,9 @@ def test_a_digest_is_what_the_feed_specifies() -> None:
     # feed.proto: keyed BLAKE2b of the kind's letter and the length-prefixed issuer and subject, 16 bytes.
     content = b"u" + b"\x00\x00\x00\x02is" + b"\x00\x00\x00\x04" + "né.".encode()
 
-    assert digest_of(SALT, RevocationKind.USER, "is", "né.") == blake2b(content, key=SALT, digest_size=16).digest()
+    assert (
+        Digester(SALT).digest(RevocationKind.USER, "is", "né.") == blake2b(content, key=SALT, digest_size=16).digest()
+    )
 
 
 @UNHURRIED
@@ -189,7 +218,7 @@ def test_a_digest_is_what_the_feed_specifies() -> None:
 def test_different_subjects_have_different_digests(
     one: tuple[RevocationKind, str, str, bytes], other: tuple[RevocationKind, str, str, bytes]
 ) -> None:
-    digests = [digest_of(salt, kind, issuer, subject) for kind, issuer, subject, salt in (one, other)]
+    digests = [Digester(salt).digest(kind, issuer, subject) for kind, issuer, subject, salt in (one, other)]
 
     assert (digests[0] == digests[1]) == (one == other)
     assert {len(digest) for digest in digests} == {DIGEST_BYTES}

@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """UNAVAILABLE. The revision belongs to another store."""
     ERROR_REASON_INDEX_TOO_OLD: _ErrorReason.ValueType  # 45
     """UNAVAILABLE. The revocation index is older than `max_revocation_lag`."""
+    ERROR_REASON_SHUTTING_DOWN: _ErrorReason.ValueType  # 46
+    """UNAVAILABLE. The sidecar is shutting down and ends its watches."""
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 50
     """RESOURCE_EXHAUSTED. Too many calls of this kind are in progress."""
     ERROR_REASON_BATCH_BUDGET_SPENT: _ErrorReason.ValueType  # 51
@@ -128,6 +130,8 @@ ERROR_REASON_FOREIGN_REVISION: ErrorReason.ValueType  # 44
 """UNAVAILABLE. The revision belongs to another store."""
 ERROR_REASON_INDEX_TOO_OLD: ErrorReason.ValueType  # 45
 """UNAVAILABLE. The revocation index is older than `max_revocation_lag`."""
+ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 46
+"""UNAVAILABLE. The sidecar is shutting down and ends its watches."""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 50
 """RESOURCE_EXHAUSTED. Too many calls of this kind are in progress."""
 ERROR_REASON_BATCH_BUDGET_SPENT: ErrorReason.ValueType  # 51
