@@ -47,6 +47,10 @@ class Scene:
         self.recorders[name] = self._running.enter_context(recorder)
         return recorder
 
+    def sidecar(self, name: str) -> Sidecar:
+        """The process that goes by that name now."""
+        return self._sidecars[name]
+
     def kill_sidecar(self, name: str) -> None:
         """kill -9."""
         self._sidecars[name].kill()
