@@ -296,22 +296,23 @@ def test_a_session_that_nobody_registered_is_not_found(admin: RevocationClient, 
         admin.get_session(user)
 
 
-LATER: dict[str, AdminCall] = {
-    "RevokeTenantSessions": lambda admin: admin.revoke_tenant_sessions("acme"),
-    "RevokeSigningKey": lambda admin: admin.revoke_signing_key(key_id="1"),
-    "validate_only of a session": lambda admin: admin.revoke_session("vo", validate_only=True),
-    "validate_only of sessions": lambda admin: admin.revoke_sessions(["vo"], validate_only=True),
-    "validate_only of a user": lambda admin: admin.revoke_user_sessions("vo", validate_only=True),
-}
+def test_what_is_only_validated_is_answered_and_not_done(
+    admin: RevocationClient, client: SessionClient, issuer: FakeIssuer, user: str
+) -> None:
+    token = issuer.mint(user, f"{user}-1")
+    admin.register_session(f"{user}-1", user, session_expire_time=in_an_hour())
+    admin.register_session(f"{user}-2", f"{user}-2", tenant_id=user, session_expire_time=in_an_hour())
+    trail = list(admin.list_revocations())
 
+    assert admin.revoke_session(f"{user}-1", validate_only=True).newly_revoked
+    assert admin.revoke_sessions([f"{user}-1", user], validate_only=True).newly_revoked_handles == (f"{user}-1", user)
+    assert admin.revoke_user_sessions(user, validate_only=True).revoked_count == 1
+    assert admin.revoke_tenant_sessions(user, validate_only=True).revoked_count == 1
+    revision = admin.revoke_signing_key(key_id=issuer.key_id("ES256"), validate_only=True).revision
 
-@pytest.mark.parametrize("name", LATER)
-def test_what_a_later_release_brings_is_unimplemented(admin: RevocationClient, name: str) -> None:
-    with pytest.raises(NotSupported) as refused:
-        LATER[name](admin)
-
-    assert (refused.value.code, refused.value.reason) == ("UNIMPLEMENTED", "NOT_SUPPORTED")
-    assert list(admin.list_revocations(session_handle="vo")) == []
+    assert revision.sequence == max((each.revision.sequence for each in trail), default=0)
+    assert list(admin.list_revocations()) == trail
+    assert client.verify(token, check_database=True).user_id == user
 
 
 def test_signing_out_is_unimplemented(client: SessionClient, issuer: FakeIssuer) -> None:

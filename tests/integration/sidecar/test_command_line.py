@@ -1,5 +1,6 @@
 """The command line from outside: what it prints, and how it exits. What `sidegate dev` says to try is tried."""
 
+import base64
 import json
 import os
 import re
@@ -26,6 +27,8 @@ COMMANDS = [
     ("revoke",),
     ("revoke", "session"),
     ("revoke", "user"),
+    ("revoke", "tenant"),
+    ("revoke", "key"),
     ("sessions",),
     ("sessions", "register"),
     ("sessions", "get"),
@@ -99,6 +102,10 @@ HARMLESS = "x\\x1b[2J\\x9b31m\\u202ey[red]:bomb:"
         ("sessions", "list", HOSTILE),
         ("revoke", "session", HOSTILE, "--reason", HOSTILE),
         ("revoke", "user", HOSTILE, "--reason", HOSTILE),
+        ("revoke", "tenant", HOSTILE, "--reason", HOSTILE),
+        ("revoke", "session", HOSTILE, "--validate-only"),
+        ("revoke", "user", HOSTILE, "--validate-only"),
+        ("revoke", "tenant", HOSTILE, "--validate-only"),
         ("revocations", "list", "--session", HOSTILE),
         ("revocations", "list", "--user", HOSTILE),
     ],
@@ -266,6 +273,53 @@ def test_the_admin_commands_say_what_came_of_it(dev: DevelopmentSidecar) -> None
     assert "words-1" in admin(dev, "revocations", "list")[1]
 
 
+UNCHANGED = "validated only: nothing was changed\n"
+
+
+def test_what_is_only_validated_says_that_nothing_was_changed(dev: DevelopmentSidecar, mint: Any) -> None:
+    token = mint("careful-1", "harriet")
+    key = json.loads(base64.urlsafe_b64decode(token.partition(".")[0] + "=="))["kid"]
+    assert admin(dev, "sessions", "register", "careful-1", "harriet")[0] == OK
+    assert admin(dev, "revoke", "session", "careful-2")[0] == OK
+    trail = admin(dev, "revocations", "list")
+
+    sessions = admin(dev, "revoke", "session", "careful-1", "careful-2", "--validate-only")
+    user = admin(dev, "revoke", "user", "harriet", "--validate-only")
+    tenant = admin(dev, "revoke", "tenant", "red", "--validate-only")
+    by_id = admin(dev, "revoke", "key", key, "--validate-only")
+
+    assert sessions == (OK, f"would be revoked  careful-1\nwas revoked before  careful-2\n{UNCHANGED}")
+    count = "registered ones are alive"
+    assert user == (OK, f"would be revoked  every session of harriet begun before now; 1 {count}\n{UNCHANGED}")
+    assert tenant == (OK, f"would be revoked  every session of red begun before now; 0 {count}\n{UNCHANGED}")
+    assert by_id == (OK, f"would be revoked  every token of the key {key}, for good\n{UNCHANGED}")
+    assert json.loads(admin(dev, "revoke", "user", "harriet", "--validate-only", "--json")[1])["revoked_count"] == 1
+    assert admin(dev, "revocations", "list") == trail
+    assert verify(dev, token, "--check-database")[0] == OK
+
+
+def test_a_tenant_and_a_key_are_revoked_by_hand(dev: DevelopmentSidecar) -> None:
+    thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"  # RFC 7638 §3.1
+    assert admin(dev, "sessions", "register", "of-green", "ian", "--tenant", "green")[0] == OK
+
+    tenant = admin(dev, "revoke", "tenant", "green")
+    key = admin(dev, "revoke", "key", "--thumbprint", thumbprint)
+
+    assert tenant == (OK, "revoked  every session of green begun before now; 1 registered ones were alive\n")
+    assert key == (OK, f"revoked  every token of the key {thumbprint}, for good\n")
+    newest = json.loads(admin(dev, "revocations", "list", "--limit", "3", "--json")[1])
+    assert [each["kind"] for each in newest] == ["KEY", "SESSION", "TENANT"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("k1", "--thumbprint", "A" * 43), ("no-such-key",), ("--thumbprint", "too-short"), ("",)],
+    ids=["none", "both", "an unknown kid", "no thumbprint", "an empty kid"],
+)
+def test_a_key_must_be_named_in_one_way_that_exists(dev: DevelopmentSidecar, arguments: tuple[str, ...]) -> None:
+    assert admin(dev, "revoke", "key", *arguments)[0] == USAGE
+
+
 def test_status_says_what_the_sidecar_knows(dev: DevelopmentSidecar) -> None:
     outcome = run_sidegate("status", folder=dev.folder, SIDEGATE_TARGET=dev.target)
     assert outcome.returncode == OK
@@ -277,7 +331,7 @@ def test_status_says_what_the_sidecar_knows(dev: DevelopmentSidecar) -> None:
 def test_migrate_makes_a_store_and_says_so_once(folder: Path) -> None:
     variables = {"SIDEGATE_STORE_URL": f"sqlite://{folder}/sessions.db"}
     first = run_sidegate("migrate", folder=folder, **variables)
-    again = run_sidegate("migrate", folder=folder, **variables)
+    again = run_sidegate("migrate", "--after-deploy", folder=folder, **variables)
     nowhere = run_sidegate("migrate", folder=folder)
 
     assert (first.returncode, again.returncode, nowhere.returncode) == (OK, OK, UNAVAILABLE)
