@@ -14,6 +14,7 @@ from sidegate.v1 import feed_pb2_grpc, revocation_pb2_grpc, verification_pb2_grp
 
 from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.authentication import Authenticator
+from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
@@ -35,10 +36,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Sidecar:
-    """The whole process but its signals. Start once, stop once; stopping what did not start is fine."""
+    """The whole process but its signals. Start once, stop once; stopping what did not start is fine.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: What it is told.
+        end: Called when it turns out, after the start, that it cannot run like this: then `refusal` says why.
+    """
+
+    def __init__(self, settings: Settings, end: Callable[[], None]) -> None:
+        self.refusal: StartupError | None = None
         self._settings = settings
+        self._end = end
         self._issuers = issuers_from(settings)
         self._owned = AsyncExitStack()
 
@@ -65,9 +73,9 @@ class Sidecar:
         key_ring = KeyRing([issuer.keys for issuer in self._issuers])
         self._owned.push_async_callback(key_ring.close)
         side, feed = None, None
-        if settings.sqlite_path is not None:
-            side = await self._owned.enter_async_context(open_store(settings, settings.sqlite_path))
-            self._in_background(side.follower.run())
+        if settings.store_url:
+            side = await self._owned.enter_async_context(open_store(settings))
+            self._in_background(self._follow(side))
         self._in_background(key_ring.start())
         if side is not None:
             feed = RevocationFeed(side.follower)
@@ -130,6 +138,13 @@ class Sidecar:
             reflection_enabled=settings.reflection,
         )
 
+    async def _follow(self, side: StoreSide) -> None:
+        try:
+            await side.follow()
+        except StartupError as refusal:
+            self.refusal = refusal
+            self._end()
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         """Run until it ends or the sidecar stops. A fault of it is logged by asyncio when the task is dropped."""
         task = asyncio.create_task(work)
@@ -153,7 +168,7 @@ async def run_until_signalled(
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     keep_what_was_imported()
-    sidecar = Sidecar(settings)
+    sidecar = Sidecar(settings, signalled.set)
     listening = await sidecar.start()
     try:
         await started(*listening)
@@ -162,6 +177,8 @@ async def run_until_signalled(
     finally:
         await sidecar.stop()
     _log.info("stopped")
+    if sidecar.refusal is not None:
+        raise sidecar.refusal
 
 
 def keep_what_was_imported() -> None:

@@ -1,46 +1,77 @@
 """The store as the settings name it: opened, checked, migrated, and what works on it in this process."""
 
-from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+
+import structlog
 
 from sidegate_sidecar.durations import format_duration
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
-from sidegate_sidecar.model import StoreLimits, wall_clock
+from sidegate_sidecar.model import SECOND, StoreLimits, wall_clock
 from sidegate_sidecar.revocations.follower import LogFollower
 from sidegate_sidecar.settings import StoreSettings
 from sidegate_sidecar.store.lookup import SharedLookup
+from sidegate_sidecar.store.postgres import PostgresStore
 from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
+
+RETRY_SECONDS = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSide:
-    """What there is only with a store. The follower is to be run by whoever opened it."""
+    """What there is only with a store.
+
+    Attributes:
+        check: Opens and judges the store, if that is still to be done. Raises StartupError, StoreUnavailable.
+    """
 
     store: SessionStore
     follower: LogFollower
     lookup: SharedLookup
+    check: Callable[[], Awaitable[None]] | None
+
+    async def follow(self) -> None:
+        """Keep the index current until cancelled; first, however long that takes, reach the store and judge it.
+
+        Raises:
+            StartupError: It was reached, and cannot be worked with like this.
+        """
+        if self.check is not None:
+            await _persist(self.check)
+        await self.follower.run()
 
 
 @asynccontextmanager
-async def open_store(settings: StoreSettings, path: Path) -> AsyncIterator[StoreSide]:
-    """The store, brought up to date and open.
+async def open_store(settings: StoreSettings) -> AsyncGenerator[StoreSide]:
+    """The store, open. A file is brought up to date first; a database is not, for it is shared with others.
+
+    A database that cannot be reached now will be: pods are restarted in storms, and the database then is the last to
+    come up. What is wrong with its user or its schema can be mended meanwhile, too.
 
     Raises:
         StartupError: It cannot be worked with like this.
     """
-    limits = store_limits(settings)
-    store = SqliteStore(path, clock=wall_clock)
+    store = _store_of(settings)
+    check: Callable[[], Awaitable[None]] | None = partial(_open_and_check, store, store_limits(settings))
     try:
-        with _failing_to_start(path):
-            await store.migrate(limits)
-            await store.open()
-            check_limits(limits, await store.limits())
+        if settings.sqlite_path is not None:
+            with _failing_to_start(settings):
+                await store.migrate(store_limits(settings))
+                await _open_and_check(store, store_limits(settings))
+            check = None
+        else:
+            with suppress(StoreUnavailable):
+                await _open_and_check(store, store_limits(settings))
+                check = None
         lookup = SharedLookup(store.look_up)
         try:
-            yield StoreSide(store, LogFollower(store), lookup)
+            yield StoreSide(store, LogFollower(store), lookup, check)
         finally:
             await lookup.close()
     finally:
@@ -56,11 +87,11 @@ async def migrate_store(settings: StoreSettings, *, after_deploy: bool) -> tuple
     Raises:
         StartupError: There is no store, or it cannot be migrated.
     """
-    if settings.sqlite_path is None:
+    if not settings.store_url:
         raise StartupError("store_url is not set: there is no store to migrate")
-    store = SqliteStore(settings.sqlite_path, clock=wall_clock)
+    store = _store_of(settings)
     try:
-        with _failing_to_start(settings.sqlite_path):
+        with _failing_to_start(settings):
             applied = await store.migrate(store_limits(settings), after_deploy=after_deploy)
             await store.open()
             return applied, await store.raise_limits(store_limits(settings))
@@ -68,14 +99,48 @@ async def migrate_store(settings: StoreSettings, *, after_deploy: bool) -> tuple
         await store.close()
 
 
+def _store_of(settings: StoreSettings) -> SessionStore:
+    if settings.sqlite_path is not None:
+        return SqliteStore(settings.sqlite_path, clock=wall_clock)
+    return PostgresStore(
+        settings.store_url,
+        transaction_pooler=settings.store_transaction_pooler,
+        poll_interval=settings.store_poll_interval / SECOND,
+    )
+
+
+async def _open_and_check(store: SessionStore, limits: StoreLimits) -> None:
+    await store.open()
+    check_limits(limits, await store.limits())
+
+
+async def _persist(check: Callable[[], Awaitable[None]]) -> None:
+    """Until it succeeds. Each new reason why it does not is told once."""
+    told = ""
+    while True:
+        try:
+            await check()
+        except StoreUnavailable as failure:
+            if failure.message != told:
+                told = failure.message
+                _log.warning("store_not_reached", error=told, retry_seconds=RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            if told:
+                _log.info("store_reached")
+            return
+
+
 @contextmanager
-def _failing_to_start(path: Path) -> Generator[None]:
+def _failing_to_start(settings: StoreSettings) -> Generator[None]:
     """A store that fails now has an operator to tell, who needs the file's name and what the driver says of it."""
     try:
         yield
     except StoreUnavailable as failure:
+        # The URL of a database holds a password.
+        place = "" if settings.sqlite_path is None else f"{settings.sqlite_path}: "
         detail = str(failure.__cause__ or "")
-        raise StartupError(f"{path}: {failure.message}" + (f" ({detail})" if detail else "")) from failure
+        raise StartupError(f"{place}{failure.message}" + (f" ({detail})" if detail else "")) from failure
 
 
 def check_limits(configured: StoreLimits, stored: StoreLimits) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -70,7 +70,7 @@ class Database:
         return f"postgresql://{user}:{password}@127.0.0.1:{port or self.server.port}/{self.name}"
 
     @asynccontextmanager
-    async def connect(self) -> AsyncIterator[asyncpg.Connection]:
+    async def connect(self) -> AsyncGenerator[asyncpg.Connection]:
         """A connection as the superuser."""
         connection = await asyncpg.connect(self.url, timeout=READY_SECONDS)
         try:
@@ -175,7 +175,7 @@ class PostgresServer:
         self._guard.stdout.close()
 
     @asynccontextmanager
-    async def database(self, *, migrated: bool = True) -> AsyncIterator[Database]:
+    async def database(self, *, migrated: bool = True) -> AsyncGenerator[Database]:
         """A fresh database, with the schema in it or empty; dropped in the end, whoever is still connected."""
         database = await self._created((await self._migrated_template()).name if migrated else "template1")
         try:

@@ -18,6 +18,9 @@ MAX_SHUTDOWN_GRACE = 10 * SECOND  # orchestrators are promised an end within it;
 MIN_KEY_REFRESH = SECOND  # more often is no use: an unknown key is asked for at once anyway
 
 MIN_REVOCATION_LAG = round(2 * POLL_SECONDS * SECOND)  # between two polls that find nothing the index ages by one
+MIN_POLL_INTERVAL = SECOND // 100
+
+_POSTGRES_SCHEMES = ("postgresql", "postgres")
 
 
 class StoreSettings(BaseModel):
@@ -26,6 +29,8 @@ class StoreSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store_url: str = Field(default="", repr=False)
+    store_transaction_pooler: bool = False
+    store_poll_interval: Duration = SECOND
     max_token_lifetime: PositiveDuration = DAY
     max_session_lifetime: PositiveDuration = 30 * DAY
     leeway: Duration = 10 * SECOND
@@ -40,14 +45,26 @@ class StoreSettings(BaseModel):
     @field_validator("store_url")
     @classmethod
     def _known_store(cls, url: str) -> str:
-        if url and not (url.startswith("sqlite:///") and url.removeprefix("sqlite:").strip("/")):
-            raise ValueError("must be sqlite:///path, or empty for a stateless sidecar")
+        scheme, _, rest = url.partition("://")
+        is_file = scheme == "sqlite" and rest.startswith("/") and rest.strip("/")
+        if url and not (is_file or (scheme in _POSTGRES_SCHEMES and rest.strip("/"))):
+            raise ValueError(
+                "must be sqlite:///path or postgresql://user:password@host/database, or empty for a stateless sidecar"
+            )
         return url
+
+    @field_validator("store_poll_interval")
+    @classmethod
+    def _the_store_is_not_polled_without_end(cls, interval: Micros) -> Micros:
+        if interval < MIN_POLL_INTERVAL:
+            raise ValueError(f"must be at least {format_duration(MIN_POLL_INTERVAL)}")
+        return interval
 
     @property
     def sqlite_path(self) -> Path | None:
-        """The file of the SQLite store, from the root; None for a stateless sidecar."""
-        return Path("/", self.store_url.removeprefix("sqlite:").lstrip("/")) if self.store_url else None
+        """The file of the SQLite store, from the root; None for one of another kind, and for a stateless sidecar."""
+        scheme, _, path = self.store_url.partition("://")
+        return Path("/", path.lstrip("/")) if scheme == "sqlite" else None
 
 
 class Settings(StoreSettings):
