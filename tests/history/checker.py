@@ -103,7 +103,7 @@ class _Checker:
 
     def _check_acceptance(self, verification: Verification) -> Iterator[Violation]:
         logged = self._logged.get(verification.handle)
-        if logged is not None and _reaches(verification.revision, logged):
+        if _reaches(verification.revision, logged):
             yield Violation(Rule.OWN_REVISION, f"{verification} although it is logged at {logged}")
         for revocation in self._touching(verification.handle, verification.user_id):
             if revocation.outcome is not Outcome.ACKNOWLEDGED or not self._surely_covers(revocation, verification):

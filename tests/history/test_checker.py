@@ -95,6 +95,14 @@ WRONG: dict[str, tuple[Rule, History]] = {
     "the log has a gap": (Rule.LOG_ORDER, History(log=[LOGGED, LogRecord(revision=at(3), handle="other")])),
     "the log has an entry twice": (Rule.LOG_ORDER, History(log=[LOGGED, replace(LOGGED, handle="other")])),
     "half of a user's revocation is in the log": (Rule.LOG_ORDER, History(log=[replace(LOGGED, cause=7)])),
+    "the cause of an entry is no user's": (
+        Rule.LOG_ORDER,
+        History(log=[replace(LOGGED, user_id="alice"), replace(USER_LOGGED[1], handle="laptop")]),
+    ),
+    "another user's revocation is in the log in place of a user's": (
+        Rule.DURABILITY,
+        History([], [USER_REVOKED], log=[replace(USER_LOGGED[0], user_id="bob"), USER_LOGGED[1]]),
+    ),
     "a revoked handle is registered": (
         Rule.REVIVAL,
         History([], [REVOKED], [replace(REGISTERED, began=12, ended=13)]),
@@ -144,6 +152,12 @@ RIGHT: dict[str, History] = {
     "nothing happened": History(),
     "refused after it was revoked": History([REFUSED], [REVOKED], [REGISTERED], log=[LOGGED]),
     "another sidecar has not heard of it yet": History([ACCEPTED], [REVOKED]),
+    "another sidecar had not heard of it, as its revision says": History([ACCEPTED], [REVOKED], log=[LOGGED]),
+    "a user's revocation of unknown outcome happened late": History(
+        [REFUSED],
+        [replace(USER_REVOKED, outcome=Outcome.UNKNOWN, revision=None)],
+        [replace(REGISTERED, began=12, ended=13)],
+    ),
     "check_database began before the acknowledgement": History(
         [replace(ACCEPTED, check_database=True, began=10.5, ended=12)], [REVOKED]
     ),
