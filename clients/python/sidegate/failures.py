@@ -30,6 +30,7 @@ from sidegate.verdicts import NextAction, Rejection, RejectionReason
 
 ERROR_DOMAIN = "sidegate.dev"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
+_CODES = {code.value[0]: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,12 @@ def failure_of(error: grpc.RpcError) -> Failure:
                 break
     reason, metadata = _error_info(status)
     return Failure(error.code().name, error.details() or "the call failed", reason, metadata)
+
+
+def failure_of_status(status: Status) -> Failure:
+    """What an item of a batch failed with."""
+    reason, metadata = _error_info(status)
+    return Failure(_CODES.get(status.code, "UNKNOWN"), status.message or "the call failed", reason, metadata)
 
 
 def verification_error(failure: Failure) -> SidegateError:

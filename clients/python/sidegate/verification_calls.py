@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from sidegate.calls import Call, UnreadableAnswer, call
-from sidegate.errors import SessionRejected
-from sidegate.failures import sign_out_error, verification_error
+from sidegate.errors import SessionRejected, SidegateError, VerificationUnavailable
+from sidegate.failures import Failure, failure_of_status, sign_out_error, verification_error
 from sidegate.fields import (
     enum_members,
     instant,
@@ -34,6 +34,7 @@ from sidegate.verdicts import (
 MAX_TOKEN_BYTES = 16 * 1024  # session.proto: larger is MALFORMED, undecoded. Sent, 256 of them would not fit a batch
 
 _SERVICE = "/sidegate.v1.VerificationService/"
+VERIFY = f"{_SERVICE}Verify"
 _REASONS = enum_members(session_pb2.RejectionReason.DESCRIPTOR, "REJECTION_REASON_", RejectionReason)
 _NEXT_ACTIONS = enum_members(session_pb2.NextAction.DESCRIPTOR, "NEXT_ACTION_", NextAction)
 _SOURCES = enum_members(session_pb2.EvidenceSource.DESCRIPTOR, "EVIDENCE_SOURCE_", EvidenceSource)
@@ -96,7 +97,27 @@ def token_rejection(access_token: object) -> Rejection | None:
 
 def verify(request: verification_pb2.VerifyRequest) -> Call[Verdict]:
     """Ask one question."""
-    return call(f"{_SERVICE}Verify", request, verification_pb2.VerifyResponse, verdict, verification_error)
+    return call(VERIFY, request, verification_pb2.VerifyResponse, verdict, verification_error)
+
+
+def verify_together(requests: Sequence[verification_pb2.VerifyRequest]) -> Call[list[Verdict | SidegateError]]:
+    """Ask 1 to 256 questions. For each, in order, its verdict or what `verify` would have failed with.
+
+    A call that fails as a whole says nothing about any one question, whatever its code.
+    """
+
+    def read(response: verification_pb2.BatchVerifyResponse) -> list[Verdict | SidegateError]:
+        if len(response.results) != len(requests):
+            raise UnreadableAnswer("the sidecar's answer holds another number of results than there were questions")
+        return [_outcome(result) for result in response.results]
+
+    return call(
+        f"{_SERVICE}BatchVerify",
+        verification_pb2.BatchVerifyRequest(requests=requests),
+        verification_pb2.BatchVerifyResponse,
+        read,
+        lambda failure: failure.as_error(VerificationUnavailable),
+    )
 
 
 def verdict(response: verification_pb2.VerifyResponse) -> Verdict:
@@ -145,6 +166,19 @@ def serving_status() -> Call[ServingStatus]:
         _serving_status,
         verification_error,
     )
+
+
+def _outcome(result: verification_pb2.BatchVerifyResult) -> Verdict | SidegateError:
+    match result.WhichOneof("result"):
+        case "response":
+            try:
+                return verdict(result.response)
+            except UnreadableAnswer as unreadable:
+                return verification_error(Failure("INTERNAL", str(unreadable)))
+        case "error":
+            return verification_error(failure_of_status(result.error))
+        case _:
+            return verification_error(Failure("INTERNAL", "the sidecar's answer lacks the result of a question"))
 
 
 def _malformed(message: str) -> Rejection:

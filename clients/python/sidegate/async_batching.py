@@ -1,0 +1,145 @@
+"""Micro-batching for asyncio: the questions of one turn of the loop leave together, and so do those that arrive while a
+call is in flight.
+"""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+from sidegate.calls import Call
+from sidegate.errors import VerificationUnavailable
+from sidegate.gathering import Attempts, Batch, Failed, Item, Lane, Outcome, expired, may_wait_for_store
+from sidegate.targets import Target
+from sidegate.v1.verification_pb2 import VerifyRequest
+from sidegate.verdicts import Verdict
+
+ResultT = TypeVar("ResultT")
+
+
+class Run(Protocol):
+    """Sends a call and waits for its result, for so many seconds. Cancelling it cancels the call."""
+
+    def __call__(self, call: Call[ResultT], timeout: float | None) -> Awaitable[ResultT]:
+        """What came of it."""
+        ...
+
+
+class AsyncBatching:
+    """Asks questions in company. Belongs to the event loop in which it was made.
+
+    Args:
+        target: For messages.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._prompt = _Lane(self.loop, target)
+        self._store = _Lane(self.loop, target)
+
+    async def ask(self, question: VerifyRequest, seconds: float, run: Run) -> Verdict:
+        """The verdict. Raises: what `verify` does.
+
+        Args:
+            run: Sends calls. Handed in, because a client that this object held would be collected late.
+        """
+        deadline = self.loop.time() + seconds
+        lane = self._store if may_wait_for_store(question) else self._prompt
+        attempts: Attempts | None = None
+        while True:
+            outcome = await lane.ask(question, deadline, run)
+            if isinstance(outcome, Verdict):
+                return outcome
+            if isinstance(outcome, Failed):
+                raise outcome.error
+            attempts = attempts or Attempts(deadline)
+            pause = attempts.pause_after(outcome, self.loop.time())
+            if pause is None:
+                raise outcome
+            await asyncio.sleep(pause)
+
+
+class _Journey:
+    """A batch in flight: the task that carries it, and how many callers still wait for it."""
+
+    def __init__(self, aboard: int) -> None:
+        self.aboard = aboard
+        self.task: asyncio.Task[None] | None = None
+
+    def get_off(self) -> None:
+        self.aboard -= 1
+        if not self.aboard and self.task is not None:
+            self.task.cancel()
+
+
+class _Caller:
+    """A task that waits. `journey` is None until its question has left."""
+
+    def __init__(self, outcome: "asyncio.Future[Outcome]", run: Run) -> None:  # Future[…] is for type checkers alone
+        self.outcome = outcome
+        self.run = run
+        self.journey: _Journey | None = None
+
+    def take(self, outcome: Outcome) -> None:
+        # Never an exception: of one that nobody is left to retrieve, asyncio would complain.
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+
+class _Lane:
+    def __init__(self, loop: asyncio.AbstractEventLoop, target: Target) -> None:
+        self._loop = loop
+        self._target = target
+        self._lane: Lane[_Caller] = Lane()
+        self._departure: asyncio.Handle | None = None
+
+    async def ask(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
+        caller = _Caller(self._loop.create_future(), run)
+        item = Item(question, deadline, caller)
+        self._lane.join(item)
+        if self._departure is None:
+            self._departure = self._loop.call_soon(self._depart)  # at the end of this turn, for others may ask in it
+        expiry = self._loop.call_at(deadline, self._expire, caller)
+        is_answered = False
+        try:
+            outcome = await caller.outcome
+            is_answered = not isinstance(outcome, Failed)
+            return outcome
+        finally:
+            expiry.cancel()
+            if not is_answered:
+                self._lane.withdraw(item)
+                if caller.journey is not None:
+                    caller.journey.get_off()
+
+    def _expire(self, caller: _Caller) -> None:
+        caller.take(expired(self._target))
+
+    def _depart(self) -> None:
+        """Send what may leave, and come again when more may."""
+        if self._departure is not None:
+            self._departure.cancel()
+        now = self._loop.time()
+        while (batch := self._lane.depart(now)) is not None:
+            journey = _Journey(len(batch.items))
+            for item in batch.items:
+                item.caller.journey = journey
+            journey.task = self._loop.create_task(self._carry(batch))
+        following = self._lane.next_departure(now)
+        self._departure = None if following is None else self._loop.call_at(following, self._depart)
+
+    async def _carry(self, batch: Batch[_Caller]) -> None:
+        outcomes: list[Outcome] = []
+        try:
+            outcomes += await batch.items[0].caller.run(batch.call(), batch.seconds_left(self._loop.time()))
+        except asyncio.CancelledError:
+            # Nobody aboard waits any more; unless somebody cancels every task of the loop.
+            outcomes += batch.failed(VerificationUnavailable("the call was cancelled", code="CANCELLED"))
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever it is, it is the answer to everybody aboard
+            outcomes += batch.failed(failure)
+        finally:
+            for item, outcome in zip(batch.items, outcomes, strict=True):
+                item.caller.take(outcome)
+            self._lane.arrive(batch)
+            # After those who have their answers: whoever of them asks again comes along.
+            self._loop.call_soon(self._depart)
