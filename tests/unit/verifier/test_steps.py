@@ -334,6 +334,7 @@ async def test_one_look_up_serves_both_freshness_and_the_database_check() -> Non
         pytest.param(
             facts_of(Coverage(session_revoked=True), None), False, Reason.SESSION_REVOKED, id="unknown handle revoked"
         ),
+        pytest.param(facts_of(Coverage(key_revoked=True), record()), False, Reason.KEY_REVOKED, id="key revoked"),
         pytest.param(
             facts_of(Coverage(user_watermark=NOW_MICROS), None), False, Reason.USER_REVOKED, id="user watermark"
         ),
