@@ -1,0 +1,193 @@
+"""sidegate in Starlette: `install` once for each app, then `get_session` and `sign_out` in endpoints.
+
+app = Starlette(routes=[Route("/sign-out", sign_out_endpoint, methods=["POST"])])
+install(app, policy=WebPolicy(cookie="session"))
+
+async def orders(request: Request) -> Response:
+    session = await get_session(request, check_database=True)
+"""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, cast, overload
+
+from sidegate.async_session_client import AsyncSessionClient
+from sidegate.integrations import guard, signing_out
+from sidegate.integrations.answers import REFUSALS, Answer, Refusal, answer_to
+from sidegate.integrations.credentials import IncomingRequest
+from sidegate.integrations.extras import missing
+from sidegate.integrations.policy import WebPolicy
+from sidegate.integrations.requirements import Requirements
+from sidegate.verdicts import Session, SignOutScope
+
+try:
+    from starlette.applications import Starlette
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.websockets import WebSocket
+except ModuleNotFoundError as error:
+    raise missing(error, "starlette") from error
+
+_STATE = "sidegate"
+_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+
+
+class Installation:
+    """What `install` gave an app. Its client connects with its first use and is closed with the app's lifespan; a new
+    one takes its place, for an app can be started again. One that was passed in belongs to whoever passed it.
+
+    Attributes:
+        policy: How tokens travel.
+        client: The app's one client.
+    """
+
+    def __init__(self, policy: WebPolicy, target: str | None, client: AsyncSessionClient | None) -> None:
+        self.policy = policy
+        self.client = client or AsyncSessionClient(target)
+        self._target = target
+        self._owns_client = client is None
+
+    async def close(self) -> None:
+        """Close the client, if it was made here."""
+        if self._owns_client:
+            client, self.client = self.client, AsyncSessionClient(self._target)
+            await client.close()
+
+
+def install(
+    app: Starlette,
+    *,
+    policy: WebPolicy | None = None,
+    target: str | None = None,
+    client: AsyncSessionClient | None = None,
+) -> Installation:
+    """Give an app its client, and answers for requests that are refused. A mounted app needs its own.
+
+    Args:
+        policy: How tokens travel. None: as bearer tokens.
+        target: Where the sidecar listens. None: as `AsyncSessionClient` finds it.
+        client: To be used in place of one made here, and closed by the caller.
+
+    Raises:
+        ValueError: Both `target` and `client` are given, or the target cannot be one.
+    """
+    if target is not None and client is not None:
+        raise ValueError("a client has its target already; pass one of the two")
+    installation = Installation(policy or WebPolicy(), target, client)
+    setattr(app.state, _STATE, installation)
+    for refusal in REFUSALS:
+        # Starlette calls it for requests and for WebSockets, and has a type for the one or the other only.
+        app.add_exception_handler(refusal, cast("Any", _answer))
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(served: Any) -> AsyncGenerator[Mapping[str, Any] | None]:
+        async with inner(served) as state:
+            try:
+                yield state
+            finally:
+                await installation.close()
+
+    # An app's lifespan may have been given or not, in several ways; all end here.
+    app.router.lifespan_context = cast("Any", lifespan)
+    return installation
+
+
+def installation_of(connection: HTTPConnection) -> Installation:
+    """What `install` gave the app. Raises: RuntimeError, if nobody called it."""
+    installation: Installation | None = getattr(connection.app.state, _STATE, None)
+    if installation is None:
+        raise RuntimeError("sidegate is not installed in this app: call sidegate.integrations.starlette.install(app)")
+    return installation
+
+
+@overload
+async def get_session(
+    connection: HTTPConnection,
+    *,
+    check_database: bool = ...,
+    session_required: Literal[True] = ...,
+    require: Requirements = ...,
+    audiences: Sequence[str] = ...,
+    tenant_id: str | None = ...,
+) -> Session: ...
+@overload
+async def get_session(
+    connection: HTTPConnection,
+    *,
+    check_database: bool = ...,
+    session_required: bool,
+    require: Requirements = ...,
+    audiences: Sequence[str] = ...,
+    tenant_id: str | None = ...,
+) -> Session | None: ...
+async def get_session(
+    connection: HTTPConnection,
+    *,
+    check_database: bool = False,
+    session_required: bool = True,
+    require: Requirements = (),
+    audiences: Sequence[str] = (),
+    tenant_id: str | None = None,
+) -> Session | None:
+    """Whose session a request or WebSocket handshake belongs to. None: it brings no token, and none is required.
+
+    The arguments are those of `route_rules`. What it raises is answered by the handlers that `install` added.
+    """
+    rules = guard.route_rules(
+        check_database=check_database,
+        session_required=session_required,
+        require=require,
+        audiences=audiences,
+        tenant_id=tenant_id,
+    )
+    return await get_session_by(connection, rules)
+
+
+async def get_session_by(connection: HTTPConnection, rules: guard.RouteRules) -> Session | None:
+    """As `get_session`, by rules that were checked before."""
+    installation = installation_of(connection)
+    return await guard.get_session_async(installation.client, _incoming(connection), installation.policy, rules)
+
+
+async def sign_out(request: Request, scope: SignOutScope | str | None = None) -> Response:
+    """End sessions of the user who sends the request; the answer to send. As docs/web-frameworks.md says."""
+    installation = installation_of(request)
+    answer = await signing_out.sign_out_async(installation.client, _incoming(request), installation.policy, scope)
+    return response_from(answer)
+
+
+async def sign_out_endpoint(request: Request) -> Response:
+    """`sign_out` as an endpoint, for POST. The query parameter `scope` names the scope."""
+    return await sign_out(request, request.query_params.get("scope"))
+
+
+def response_from(answer: Answer) -> Response:
+    """The answer as a response."""
+    response = JSONResponse(answer.body, answer.status)
+    for name, value in answer.headers:
+        response.headers.append(name, value)
+    for cookie in answer.cleared_cookies:
+        response.headers.append("Set-Cookie", cookie.clearing())
+    return response
+
+
+async def _answer(connection: HTTPConnection, error: Exception) -> Response | None:
+    """Answer a refused request; refuse a WebSocket handshake likewise, or with a close code where it was accepted or
+    the server knows no other way.
+    """
+    response = response_from(answer_to(cast("Refusal", error), installation_of(connection).policy))
+    if not isinstance(connection, WebSocket):
+        return response
+    if connection.application_state.name == "CONNECTING" and "websocket.http.response" in connection.scope.get(
+        "extensions", {}
+    ):
+        await connection.send_denial_response(response)
+    else:
+        await connection.close(_POLICY_VIOLATION)
+    return None
+
+
+def _incoming(connection: HTTPConnection) -> IncomingRequest:
+    method = connection.method if isinstance(connection, Request) else "WEBSOCKET"
+    return IncomingRequest(method, connection.headers.getlist)
