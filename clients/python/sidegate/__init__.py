@@ -16,6 +16,7 @@ from sidegate.errors import (
     Unauthenticated,
     VerificationUnavailable,
 )
+from sidegate.near_cache import NearCacheStatistics
 from sidegate.records import (
     RegisteredSession,
     Registration,
@@ -53,6 +54,7 @@ __all__ = [
     "EvidenceSource",
     "InvalidRequest",
     "KeySetStatus",
+    "NearCacheStatistics",
     "NextAction",
     "NotSupported",
     "PermissionDenied",

@@ -1,11 +1,19 @@
 """Verify access tokens from asyncio."""
 
+import asyncio
+import weakref
 from collections.abc import Sequence
 
 from sidegate import verification_calls
+from sidegate.async_batching import AsyncBatching
 from sidegate.asynchronous import AsyncioClient
+from sidegate.channels import finite_timeout
 from sidegate.failures import verification_error
+from sidegate.feed_task import FeedTask
+from sidegate.gathering import may_share
+from sidegate.near_cache import NearCacheStatistics
 from sidegate.records import SessionsEnded
+from sidegate.shared_near_cache import DEFAULT_BYTES, DEFAULT_ENTRIES, Pending, SharedNearCache
 from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Revision, ServingStatus, Session, SignOutScope, Verdict
@@ -21,13 +29,33 @@ class AsyncSessionClient(AsyncioClient):
         target: Where the sidecar listens, as gRPC spells it: `unix:///path` or `host:port`. None: the environment
             variable SIDEGATE_TARGET, else `unix:///run/sidegate/sidegate.sock`.
         timeout: Seconds that a call may take, retries included, unless it is given its own.
+        batching: Whether questions that are asked while a call is in flight travel together. What each is answered,
+            how long it may take and what it fails with stay its own.
+        near_cache: Keep good verdicts in this process, for as long as the sidecar's revocation feed vouches for them.
+            A task, started by the first call, follows the feed.
+        near_cache_entries: How many verdicts may be kept.
+        near_cache_bytes: How much memory they may take, about.
 
     Raises:
-        ValueError: `timeout` is not positive and finite, or the target cannot be one, e.g. "http://…" or a bare path.
+        ValueError: `timeout` is not positive and finite, a bound of the near cache is not positive, or the target
+            cannot be one, e.g. "http://…" or a bare path.
     """
 
-    def __init__(self, target: str | None = None, *, timeout: float = 1.0) -> None:
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout: float = 1.0,
+        batching: bool = True,
+        near_cache: bool = True,
+        near_cache_entries: int = DEFAULT_ENTRIES,
+        near_cache_bytes: int = DEFAULT_BYTES,
+    ) -> None:
         super().__init__(resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET), timeout, verification_error)
+        self._is_batching = batching
+        self._batching: AsyncBatching | None = None  # belongs to a loop, so it is made there
+        self._near_cache = SharedNearCache(near_cache_entries, near_cache_bytes) if near_cache else None
+        self._feed: FeedTask | None = None
 
     async def verify(
         self,
@@ -58,14 +86,11 @@ class AsyncSessionClient(AsyncioClient):
             InvalidRequest: The question is wrong, e.g. the token is empty.
             ClientClosed: Before or meanwhile.
         """
-        verdict = await self.check(
-            access_token,
-            check_database=check_database,
-            at_least_as_fresh=at_least_as_fresh,
-            audiences=audiences,
-            tenant_id=tenant_id,
-            anti_csrf_token=anti_csrf_token,
-            timeout=timeout,
+        found = self._recall(access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token)
+        if isinstance(found, Session):
+            return found
+        verdict = await self._ask(
+            found, access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token, timeout
         )
         return verification_calls.session_of(verdict)
 
@@ -81,17 +106,12 @@ class AsyncSessionClient(AsyncioClient):
         timeout: float | None = None,
     ) -> Verdict:
         """The verdict on a token, a rejection being an answer. Arguments and errors are otherwise those of `verify`."""
-        question = verification_calls.verify_request(
-            access_token,
-            check_database=check_database,
-            at_least_as_fresh=at_least_as_fresh,
-            audiences=audiences,
-            tenant_id=tenant_id,
-            anti_csrf_token=anti_csrf_token,
+        found = self._recall(access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token)
+        if isinstance(found, Session):
+            return Verdict(found, found.evidence)
+        return await self._ask(
+            found, access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token, timeout
         )
-        if isinstance(question, Verdict):
-            return question
-        return await self._exchange(question, timeout)
 
     async def sign_out(
         self,
@@ -114,6 +134,76 @@ class AsyncSessionClient(AsyncioClient):
         """What the sidecar knows and how old it is. Raises: VerificationUnavailable, ClientClosed."""
         return await self._run(verification_calls.serving_status(), timeout)
 
+    def near_cache_statistics(self) -> NearCacheStatistics:
+        """What the near cache did so far. All zero without one."""
+        return NearCacheStatistics() if self._near_cache is None else self._near_cache.statistics()
+
+    async def close(self) -> None:
+        """Close the connection, end the feed and the calls under way. Closing again does nothing."""
+        if self._feed is not None:
+            self._check_loop()
+            feed, self._feed = self._feed, None
+            await feed.join()
+        await super().close()
+
+    def _recall(
+        self,
+        access_token: str,
+        check_database: bool,
+        at_least_as_fresh: Revision | None,
+        audiences: Sequence[str],
+        tenant_id: str | None,
+        anti_csrf_token: str | None,
+    ) -> Session | Pending | None:
+        """The near cache's answer; else, for `_ask`, what it is to keep the sidecar's by."""
+        if self._near_cache is None or self._closed or self._loop is not asyncio.get_running_loop():
+            return None
+        return self._near_cache.find(
+            access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token
+        )
+
+    async def _ask(
+        self,
+        pending: Pending | None,
+        access_token: str,
+        check_database: bool,
+        at_least_as_fresh: Revision | None,
+        audiences: Sequence[str],
+        tenant_id: str | None,
+        anti_csrf_token: str | None,
+        timeout: float | None,
+    ) -> Verdict:
+        """Ask the sidecar, and keep its answer if the near cache may."""
+        question = verification_calls.verify_request(
+            access_token,
+            check_database=check_database,
+            at_least_as_fresh=at_least_as_fresh,
+            audiences=audiences,
+            tenant_id=tenant_id,
+            anti_csrf_token=anti_csrf_token,
+        )
+        if isinstance(question, Verdict):
+            return question
+        if self._near_cache is None or pending is None:
+            return await self._exchange(question, timeout)
+        self._follow_feed(self._near_cache)
+        verdict = await self._exchange(question, timeout)
+        self._near_cache.keep(pending, verdict)
+        return verdict
+
+    def _follow_feed(self, near_cache: SharedNearCache) -> None:
+        """Start the feed, unless it runs. Never waits."""
+        channel = self._open_channel()
+        if self._feed is None or self._feed.channel is not channel:
+            self._feed = FeedTask(channel, near_cache)
+            weakref.finalize(self, self._feed.stop)
+
     async def _exchange(self, question: VerifyRequest, timeout: float | None) -> Verdict:
         """Trade a question for its verdict."""
-        return await self._run(verification_calls.verify(question), timeout)
+        if not self._is_batching or not may_share(question):
+            return await self._run(verification_calls.verify(question), timeout)
+        seconds = self._timeout if timeout is None else finite_timeout(timeout)
+        self._check_loop()
+        if self._batching is None or self._batching.loop is not self._loop:
+            self._batching = AsyncBatching(self._target)
+        return await self._batching.ask(question, seconds, self._run)

@@ -125,6 +125,14 @@ class Session:
         parsed: dict[str, Any] = json.loads(self.claims_json)
         return parsed
 
+    def copy(self) -> "Session":
+        """An equal one whose `claims` are its own. Several times faster than calling the class."""
+        copied = object.__new__(Session)
+        values = copied.__dict__
+        values.update(self.__dict__)
+        values.pop("claims", None)
+        return copied
+
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

@@ -1,0 +1,247 @@
+"""The near cache: verdicts kept in this process for as long as the revocation feed vouches for them.
+
+Pure, like h11: messages and clock readings go in, what happened comes out. No gRPC, no threads, no clock of its own.
+"""
+
+import math
+from dataclasses import dataclass
+
+from sidegate.kept_sessions import KeptSession, KeptSessions, Question
+from sidegate.lateness import Lateness
+from sidegate.v1 import feed_pb2, session_pb2
+from sidegate.verdicts import Revision, Session, Verdict
+
+LATE_SECONDS = 3.0  # the most by which a revocation may be late: as long as a healed partition takes to be noticed
+OLD_SECONDS = 1.5  # for a checkpoint that arrives: past half the limit hits would stop until the next one
+STALLED_SECONDS = 5.0  # without a message; checkpoints come every second
+
+
+@dataclass(frozen=True, slots=True)
+class NearCacheStatistics:
+    """What the near cache did since the client was made, or since the process was forked.
+
+    Attributes:
+        hits: Calls answered without asking the sidecar.
+        misses: Calls that it might have answered, had it known the token.
+        bypassed_for_database: Calls with `check_database` or `at_least_as_fresh`, which are always asked.
+        bypassed_without_feed: Calls while there was no feed, or none yet.
+        bypassed_late: Calls while the feed, or the sidecar's own picture of the revocations, was more than 3 s old.
+        stored: Verdicts that were kept.
+        not_stored: Good verdicts that were not, e.g. because a revocation arrived that they may not have seen.
+        dropped_by_revocation: Kept verdicts that a revocation ended.
+        evicted: Kept verdicts that made room for others.
+        entries: How many are kept now.
+        bytes: How much memory they take, by a careful estimate.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    bypassed_for_database: int = 0
+    bypassed_without_feed: int = 0
+    bypassed_late: int = 0
+    stored: int = 0
+    not_stored: int = 0
+    dropped_by_revocation: int = 0
+    evicted: int = 0
+    entries: int = 0
+    bytes: int = 0
+
+
+class NearCache:
+    """Kept verdicts and the state of the feed that vouches for them. For one thread at a time.
+
+    A verdict is kept if it has taken in all that the feed has delivered: its revision is not below the feed's. What
+    came later the feed will still deliver, and that drops it. Two things have no revision: a change of an issuer's keys
+    and the beginning or end of a stream. So `epoch` counts them, and a call that began in another epoch is not kept.
+
+    Answers of a database (`check_database`) are kept too, for the sidecar decides all else as for any other question,
+    its revocation index included: whoever asks less would have been told the same.
+
+    Every method takes readings of two clocks, in seconds: `steady` never steps and runs through suspension, `wall` is
+    the time since the epoch.
+
+    Args:
+        max_entries: How many verdicts may be kept.
+        max_bytes: How much memory they may take.
+    """
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        self.epoch = 0
+        self._kept = KeptSessions(max_entries, max_bytes)
+        self._lateness: Lateness | None = None  # of the open stream
+        self._last_arrival = 0.0  # of any message, or the opening
+        self._last_checkpoint = 0.0  # its arrival, or the opening
+        self._position: Revision | None = None  # all up to here was delivered
+        self._salt = b""
+        # Hits are allowed until then. The wall clock's limit is for a machine whose steady clock stops in suspension.
+        self._usable_until = -math.inf
+        self._usable_until_wall = -math.inf
+        self._hits = self._misses = self._strict = self._unfed = self._late = 0
+        self._stored = self._not_stored = self._revoked = 0
+
+    # The calls.
+
+    def find(self, question: Question, steady: float, wall: float) -> Session | None:
+        """The session of a token that is certainly good still. None: ask the sidecar."""
+        if steady >= self._usable_until or wall >= self._usable_until_wall:
+            if self._position is None:
+                self._unfed += 1
+            else:
+                self._late += 1
+            return None
+        entry = self._kept.find(question)
+        if entry is None:
+            self._misses += 1
+            return None
+        if wall >= entry.expires:  # RFC 7519 section 4.1.4: `exp` is exclusive
+            self._kept.drop(question)
+            self._misses += 1
+            return None
+        self._hits += 1
+        return entry.session.copy()
+
+    def count_strict(self) -> None:
+        """Count a question that is always asked."""
+        self._strict += 1
+
+    def keep(self, question: Question, verdict: Verdict, epoch: int, steady: float, wall: float) -> None:
+        """Keep a verdict, if the feed will say when it ends.
+
+        Args:
+            epoch: `epoch` as it was before the question was asked.
+        """
+        if not isinstance(verdict.outcome, Session):
+            return
+        revision, position = verdict.evidence.revision, self._position
+        if (
+            epoch != self.epoch
+            or position is None
+            or revision is None
+            or revision.store_id != position.store_id
+            or revision.sequence < position.sequence
+            or steady >= self._usable_until
+            or wall >= self._usable_until_wall
+        ):
+            self._not_stored += 1
+            return
+        self._kept.keep(question, KeptSession(question, verdict.outcome, self._salt))
+        self._stored += 1
+
+    # The feed.
+
+    def opened(self, steady: float, wall: float) -> None:
+        """A stream is about to be opened."""
+        self._forget()
+        self._lateness = Lateness(steady, wall)
+        self._last_arrival = self._last_checkpoint = steady
+
+    def take(self, message: feed_pb2.WatchRevocationsResponse, steady: float, wall: float) -> bool:
+        """Take in what the stream delivered. False: the stream is of no use any more; end it and open another."""
+        self._last_arrival = steady
+        match message.WhichOneof("event"):
+            case "hello":
+                return self._begin(message.hello)
+            case "revocations":
+                return self._advance(message.revocations.revision) and self._revoke(message.revocations)
+            case "key_set_change":
+                # A verdict does not say which generation it rests on. What is asked from now on rests on the new one.
+                self.epoch += 1
+                self._kept.drop_issuer(message.key_set_change.issuer)
+            case "checkpoint":
+                return self._advance(message.checkpoint.revision) and self._vouch(message.checkpoint, steady, wall)
+            case _:
+                self._empty()  # of a newer sidecar; it may end whatever is kept
+        return self._position is not None
+
+    def broke(self) -> None:
+        """The stream has ended, whoever ended it."""
+        self._lateness = None
+        self._forget()
+
+    def is_stalled(self, steady: float) -> bool:
+        """Whether the open stream has been silent for so long that a new one is worth trying."""
+        return self._lateness is not None and steady - self._last_arrival > STALLED_SECONDS
+
+    def statistics(self) -> NearCacheStatistics:
+        """What happened so far."""
+        return NearCacheStatistics(
+            hits=self._hits,
+            misses=self._misses,
+            bypassed_for_database=self._strict,
+            bypassed_without_feed=self._unfed,
+            bypassed_late=self._late,
+            stored=self._stored,
+            not_stored=self._not_stored,
+            dropped_by_revocation=self._revoked,
+            evicted=self._kept.evictions,
+            entries=len(self._kept),
+            bytes=self._kept.bytes,
+        )
+
+    def _begin(self, hello: feed_pb2.FeedHello) -> bool:
+        """Start at a position, with nothing. Not usable before the next checkpoint: a hello does not say when it was
+        sent.
+        """
+        self._forget()
+        if not 0 < len(hello.digest_salt) <= 64:  # RFC 7693 section 2.1: BLAKE2b takes a key of up to 64 bytes
+            return False
+        self._salt = hello.digest_salt
+        self._position = Revision(hello.revision.store_id, hello.revision.sequence)
+        return True
+
+    def _advance(self, revision: session_pb2.Revision) -> bool:
+        """Move on to a position. False: it is not ahead, so this is no stream to rely on."""
+        position = self._position
+        if position is None or revision.store_id != position.store_id or revision.sequence < position.sequence:
+            return False
+        self._position = Revision(position.store_id, revision.sequence)
+        return True
+
+    def _revoke(self, revocations: feed_pb2.FeedRevocations) -> bool:
+        for revocation in revocations.revocations:
+            match revocation.WhichOneof("subject"):
+                case "session_digest":
+                    self._revoked += self._kept.drop_digest(revocation.session_digest)
+                case "user_digest":
+                    self._revoked += self._kept.drop_digest(revocation.user_digest)
+                case "tenant_digest":
+                    self._revoked += self._kept.drop_digest(revocation.tenant_digest)
+                case _:
+                    # A key, or what only a newer sidecar knows. A key's digest is over a thumbprint that no verdict
+                    # tells, so it could be any verdict's.
+                    self._revoked += len(self._kept)
+                    self._empty()
+        return True
+
+    def _vouch(self, checkpoint: feed_pb2.FeedCheckpoint, steady: float, wall: float) -> bool:
+        """Allow hits for as long as this checkpoint is not late."""
+        if self._lateness is None or not checkpoint.HasField("sent_time"):
+            return False
+        sent = checkpoint.sent_time.seconds + checkpoint.sent_time.nanos / 1e9
+        age = self._lateness.age(sent, steady, wall)
+        silence = steady - self._last_checkpoint
+        self._last_checkpoint = steady
+        # What comes after a long silence may have lain in a buffer all the while. That, a slow link and a clock that
+        # was set cannot be told apart; a new stream measures anew.
+        if age is None or age > OLD_SECONDS or silence > LATE_SECONDS:
+            return False
+        read_age = checkpoint.last_read_age.seconds + checkpoint.last_read_age.nanos / 1e9
+        if not checkpoint.HasField("last_read_age") or read_age > LATE_SECONDS:
+            self._stop_hits()
+        else:
+            self._usable_until = steady + LATE_SECONDS - age
+            self._usable_until_wall = wall + LATE_SECONDS - age
+        return True
+
+    def _forget(self) -> None:
+        """Between two positions."""
+        self._empty()
+        self._position = None
+        self._stop_hits()
+
+    def _empty(self) -> None:
+        self.epoch += 1
+        self._kept.clear()
+
+    def _stop_hits(self) -> None:
+        self._usable_until = self._usable_until_wall = -math.inf
