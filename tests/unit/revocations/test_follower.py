@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached
@@ -11,6 +12,7 @@ from sidegate_sidecar.revocations.follower import (
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
     POLL_SECONDS,
+    RENEWAL_PAUSE_SECONDS,
     LogFollower,
 )
 from sidegate_sidecar.revocations.index import RevocationIndex
@@ -391,7 +393,264 @@ async def test_a_backup_restored_while_the_index_loads_is_read_from_the_beginnin
     run.cancel()
 
 
+# Compaction.
+
+
+@in_virtual_time
+async def test_what_was_removed_below_the_horizon_is_not_missed() -> None:
+    log = ScriptedLog()
+    log.append(PAGE_ENTRIES * 2)
+    log.compact(lambda each: each.sequence % 3 == 0)
+    async with following(log) as follower:
+        assert is_picture_of(log, follower.index)
+        assert follower.index is not None
+        assert follower.index.revision.sequence != len(follower.index)
+
+
+@in_virtual_time
+async def test_an_index_that_was_away_goes_on_past_what_was_removed_meanwhile() -> None:
+    log = ScriptedLog()
+    log.append(5)
+    async with following(log) as follower:
+        before = follower.index
+        log.down = True
+        await asyncio.sleep(60)
+        log.append(5)
+        log.compact(lambda each: each.sequence in {2, 6, 8})
+        log.down = False
+        await asyncio.sleep(LAST_RETRY_SECONDS)
+        assert follower.index is before
+        assert follower.index is not None
+        assert follower.index.revision == log.revision
+        assert all(has_revoked(follower.index, each.subject) for each in log.entries)
+
+
+@in_virtual_time
+async def test_a_log_without_the_entry_to_recognise_it_by_is_read_anew_under_the_same_identity() -> None:
+    log = ScriptedLog(wakes=False)
+    log.append(5)
+    with capture_logs() as logged:
+        async with following(log) as follower:
+            before = follower.index
+            log.append(5)
+            log.compact(lambda each: each.sequence <= 7)
+            await asyncio.sleep(2 * POLL_SECONDS)
+            assert follower.index is not before
+            assert is_picture_of(log, follower.index)
+    assert log.renewed == []
+    assert {line["event"] for line in logged} == {"revocation_index_loaded"}
+
+
+@in_virtual_time
+async def test_a_gap_beyond_the_horizon_is_a_torn_log() -> None:
+    log = ScriptedLog()
+    log.append(5)
+    log.compact(lambda each: each.sequence == 2)
+    async with following(log) as follower:
+        log.append(3)
+        torn = log.entries.pop(-2)
+        await asyncio.sleep(60)
+        assert not follower.answering
+        log.entries.insert(-1, torn)
+        await asyncio.sleep(LAST_RETRY_SECONDS)
+        assert follower.answering
+        assert follower.index is not None
+        assert has_revoked(follower.index, torn.subject)
+
+
+@in_virtual_time
+async def test_compaction_while_the_index_loads_begins_the_load_anew() -> None:
+    log = ScriptedLog()
+    log.append(2 * PAGE_ENTRIES)
+    follower = follower_of(log)
+    run = asyncio.create_task(follower.run())
+    await until(lambda: len(log.reads) == 3)  # the second page is on its way, with the last entry of the first
+    log.hold()
+    log.compact(lambda each: each.sequence <= PAGE_ENTRIES + 5)
+    log.release()
+    await asyncio.sleep(MOMENT)
+
+    assert is_picture_of(log, follower.index)
+    run.cancel()
+
+
+# Forgetting.
+
+
+@asynccontextmanager
+async def forgetting(log: ScriptedLog, worth: int) -> AsyncGenerator[LogFollower]:
+    follower = LogFollower(log, monotonic=asyncio.get_running_loop().time, worth_forgetting=worth)
+    run = asyncio.create_task(follower.run())
+    await asyncio.sleep(MOMENT)
+    yield follower
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
+@pytest.mark.parametrize(
+    ("worth", "removed", "forgets"),
+    [
+        pytest.param(10, 60, True, id="more than the bound and half the index"),
+        pytest.param(10, 50, False, id="no more than half the index"),
+        pytest.param(80, 80, False, id="no more than the bound"),
+    ],
+)
+@in_virtual_time
+async def test_an_index_is_read_anew_when_enough_was_removed(worth: int, removed: int, forgets: bool) -> None:
+    log = ScriptedLog()
+    log.append(100)
+    async with forgetting(log, worth) as follower:
+        log.compact(lambda each: each.sequence <= removed)
+        await asyncio.sleep(2 * POLL_SECONDS)
+        assert follower.index is not None
+        assert len(follower.index) == (100 - removed if forgets else 100)
+        assert all(has_revoked(follower.index, each.subject) for each in log.entries)
+
+
+@in_virtual_time
+async def test_no_clock_of_ours_forgets_anything() -> None:
+    log = ScriptedLog()
+    log.entries = [replace(entry(number), forget_time=number) for number in range(1, 101)]  # in January 1970
+    async with forgetting(log, 1) as follower:
+        await asyncio.sleep(1000)
+        assert is_picture_of(log, follower.index)
+
+
+class SlowToLoad(ScriptedLog):
+    """Holds back every page that a load reads, but not those that follow the head."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.loading_from = 0
+        self.load_may_go_on = asyncio.Event()
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        if first < self.loading_from:
+            await self.load_may_go_on.wait()
+        return await super().read_log(first, limit)
+
+
+@in_virtual_time
+async def test_revocations_are_visible_at_once_while_the_index_is_read_anew() -> None:
+    log = SlowToLoad()
+    log.append(3 * PAGE_ENTRIES)
+    async with forgetting(log, 10) as follower:
+        before = follower.index
+        log.loading_from = log.head
+        log.compact(lambda each: each.sequence <= 2 * PAGE_ENTRIES)
+        for _ in range(20):
+            log.append()
+            await asyncio.sleep(MOMENT)
+            assert follower.index is before
+            assert before is not None
+            assert has_revoked(before, log.entries[-1].subject)
+        log.load_may_go_on.set()
+        await asyncio.sleep(MOMENT)
+        assert follower.index is not before
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_a_backup_restored_while_the_index_is_read_anew_wins() -> None:
+    log = SlowToLoad()
+    log.append(100)
+    async with forgetting(log, 10) as follower:
+        log.loading_from = log.head
+        log.compact(lambda each: each.sequence <= 80)
+        log.append()
+        await asyncio.sleep(MOMENT)
+        log.loading_from = 0
+        log.restore(5)
+        await asyncio.sleep(MOMENT)
+        assert is_picture_of(log, follower.index)
+        log.load_may_go_on.set()
+        await asyncio.sleep(MOMENT)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_an_index_that_could_not_be_read_anew_is_tried_again_later_and_the_old_one_serves() -> None:
+    log = SlowToLoad()
+    log.append(100)
+    with capture_logs() as logged:
+        async with forgetting(log, 10) as follower:
+            log.loading_from = log.head
+            log.compact(lambda each: each.sequence <= 80)
+            log.append()
+            await asyncio.sleep(MOMENT)  # the load waits
+            log.down = True
+            log.load_may_go_on.set()
+            await asyncio.sleep(POLL_SECONDS)
+            log.down = False
+            log.append()
+            await asyncio.sleep(LAST_RETRY_SECONDS)
+            assert follower.index is not None
+            assert len(follower.index) == 102
+            await asyncio.sleep(2 * RENEWAL_PAUSE_SECONDS)
+            assert is_picture_of(log, follower.index)
+    events = [line["event"] for line in logged]
+    assert events.count("revocation_index_not_renewed") == 1
+    assert events.count("revocation_index_renewed") == 1
+
+
 # reach
+
+
+@in_virtual_time
+async def test_many_who_wait_at_once_share_readings() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log) as follower:
+        log.reads.clear()
+        log.hold()
+        first = asyncio.create_task(follower.reach(Revision("store-1", 1), 60))
+        await until(lambda: len(log.reads) == 1)
+        log.append()
+        others = [asyncio.create_task(follower.reach(log.revision, 60)) for _ in range(1000)]
+        await asyncio.sleep(MOMENT)
+        log.release()
+        await asyncio.gather(first, *others)
+        assert len(log.reads) == 2
+
+
+@in_virtual_time
+async def test_a_reading_that_began_before_the_question_does_not_answer_it() -> None:
+    """Its page may have been made before the revocation."""
+
+    class Stale(ScriptedLog):
+        async def read_log(self, first: int, limit: int) -> LogPage:
+            page = LogPage(self.store_id, SALT, self.head, 0, 0, tuple(self.entries[max(first, 1) - 1 :]))
+            self.reads.append((first, limit))
+            await self._gate.wait()
+            return page
+
+    log = Stale(wakes=False)
+    log.append()
+    async with following(log) as follower:
+        log.hold()
+        log.reads.clear()
+        early = asyncio.create_task(follower.reach(Revision("store-1", 2), 60))
+        await until(lambda: len(log.reads) == 1)
+        log.append()
+        late = asyncio.create_task(follower.reach(log.revision, 60))
+        await asyncio.sleep(MOMENT)
+        log.release()
+        await asyncio.sleep(MOMENT)  # far less than until the next poll
+        assert early.done()
+        assert late.done()
+
+
+@in_virtual_time
+async def test_callers_that_share_a_reading_share_its_failure() -> None:
+    log = ScriptedLog(wakes=False)
+    async with following(log) as follower:
+        log.append()
+        log.down = True
+        log.reads.clear()
+        callers = [asyncio.create_task(follower.reach(log.revision, 60)) for _ in range(100)]
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {RevisionNotReached}
+        assert len(log.reads) == 1
 
 
 @in_virtual_time
