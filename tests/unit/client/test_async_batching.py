@@ -1,0 +1,328 @@
+"""Micro-batching on an event loop: who travels together, and whom another's end does not hurt."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sidegate import CallFailed, ClientClosed, InvalidRequest, Verdict, VerificationUnavailable
+from sidegate.async_batching import AsyncBatching
+from sidegate.gathering import MAX_BATCH, MAX_WAITING
+from sidegate.targets import Target
+from sidegate.v1.verification_pb2 import BatchVerifyResponse, VerifyRequest
+
+from tests.unit.client.wires import AsyncWire, error_of, user_of
+
+UNAVAILABLE, INVALID_ARGUMENT, RESOURCE_EXHAUSTED = 14, 3, 8  # google.rpc.Code
+
+
+class World:
+    """Callers on one side, the wire on the other."""
+
+    def __init__(self) -> None:
+        self.wire = AsyncWire()
+        self._batching = AsyncBatching(Target("unix:///sidecar"))
+
+    def ask(self, token: str, *, seconds: float = 60.0, check_database: bool = False) -> "asyncio.Task[Verdict]":
+        question = VerifyRequest(access_token=token, check_database=check_database)
+        return asyncio.create_task(self._batching.ask(question, seconds, self.wire.run))
+
+
+async def turns(count: int = 10) -> None:
+    """Let everything happen that needs no time."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """In it no call ever takes long, whatever the machine does meanwhile."""
+    monkeypatch.setattr("sidegate.gathering.SLOW_SECONDS", 3600.0)
+    return World()
+
+
+async def test_a_lone_caller_is_sent_as_a_plain_verify_at_once(world: World) -> None:
+    asked = world.ask("a")
+    await turns()
+    (arrival,) = world.wire.arrivals
+    assert (arrival.is_batch, arrival.tokens) == (False, ["a"])
+    assert 59 < arrival.seconds <= 60
+    world.wire.answer(arrival)
+    assert user_of(await asked) == "a"
+
+
+async def test_callers_of_one_turn_of_the_loop_leave_together(world: World) -> None:
+    asked = [world.ask(token) for token in "abc"]
+    await turns()
+    (arrival,) = world.wire.arrivals
+    assert (arrival.is_batch, arrival.tokens) == (True, ["a", "b", "c"])
+    world.wire.answer(arrival)
+    assert [user_of(verdict) for verdict in await asyncio.gather(*asked)] == ["a", "b", "c"]
+
+
+async def test_callers_who_come_while_a_call_is_in_flight_leave_together_when_it_is_back(world: World) -> None:
+    first = world.ask("a")
+    await turns()
+    others: list[asyncio.Task[Verdict]] = []
+    for token in "bcd":
+        others.append(world.ask(token))
+        await turns(2)
+    assert len(world.wire.arrivals) == 1
+    world.wire.answer(world.wire.arrivals[0])
+    assert user_of(await first) == "a"
+    assert (await world.wire.arrival(1)).tokens == ["b", "c", "d"]
+    world.wire.answer(world.wire.arrivals[1])
+    assert [user_of(verdict) for verdict in await asyncio.gather(*others)] == ["b", "c", "d"]
+
+
+async def test_who_asks_again_on_its_answer_travels_with_those_who_waited(world: World) -> None:
+    async def ask_twice() -> None:
+        await world.ask("a")
+        await world.ask("again")
+
+    twice = asyncio.create_task(ask_twice())
+    await turns()
+    waiting = world.ask("b")
+    await turns()
+    world.wire.answer(world.wire.arrivals[0])
+    second = await world.wire.arrival(1)
+    assert "b" in second.tokens
+    world.wire.answer(second)
+    await waiting
+    if "again" not in second.tokens:
+        world.wire.answer(await world.wire.arrival(2))
+    await twice
+
+
+async def test_more_than_256_leave_in_several_batches(world: World) -> None:
+    asked = [world.ask(str(number)) for number in range(MAX_BATCH + 1)]
+    first = await world.wire.arrival(0)
+    assert len(first.tokens) == MAX_BATCH
+    world.wire.answer(first)
+    second = await world.wire.arrival(1)
+    assert second.tokens == [str(MAX_BATCH)]
+    world.wire.answer(second)
+    verdicts = await asyncio.gather(*asked)
+    assert [user_of(verdict) for verdict in verdicts] == [str(number) for number in range(MAX_BATCH + 1)]
+
+
+async def test_questions_for_the_database_travel_by_themselves(world: World) -> None:
+    slow = [world.ask(token, check_database=True) for token in "ab"]
+    plain = world.ask("c")
+    await turns()
+    assert [arrival.tokens for arrival in world.wire.arrivals] == [["a", "b"], ["c"]] or [
+        arrival.tokens for arrival in world.wire.arrivals
+    ] == [["c"], ["a", "b"]]
+    for arrival in world.wire.arrivals:
+        if arrival.tokens == ["c"]:
+            world.wire.answer(arrival)
+    assert user_of(await plain) == "c"
+    again = world.ask("d")
+    await turns()
+    assert world.wire.arrivals[-1].tokens == ["d"]
+    for task in (*slow, again):
+        task.cancel()
+
+
+async def test_one_bad_item_does_not_hurt_its_neighbours(world: World) -> None:
+    good, bad, wrong = (world.ask(token) for token in ("good", "bad", "wrong"))
+    arrival = await world.wire.arrival(0)
+    world.wire.answer(
+        arrival,
+        {
+            "bad": error_of(RESOURCE_EXHAUSTED, "OVERLOADED"),
+            "wrong": error_of(INVALID_ARGUMENT, "INVALID_FIELD", {"field": "accepted_audiences[0]"}),
+        },
+    )
+    assert user_of(await good) == "good"
+    with pytest.raises(VerificationUnavailable) as unavailable:
+        await bad
+    assert (unavailable.value.code, unavailable.value.reason) == ("RESOURCE_EXHAUSTED", "OVERLOADED")
+    with pytest.raises(InvalidRequest) as invalid:
+        await wrong
+    assert invalid.value.field == "accepted_audiences[0]"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"), [(UNAVAILABLE, "KEYS_UNAVAILABLE"), (RESOURCE_EXHAUSTED, "BATCH_BUDGET_SPENT")]
+)
+async def test_an_item_that_may_be_decided_a_moment_later_is_asked_again(world: World, code: int, reason: str) -> None:
+    good, undecided = world.ask("good"), world.ask("undecided")
+    world.wire.answer(await world.wire.arrival(0), {"undecided": error_of(code, reason)})
+    assert user_of(await good) == "good"
+    again = await world.wire.arrival(1)
+    assert again.tokens == ["undecided"]
+    world.wire.answer(again)
+    assert user_of(await undecided) == "undecided"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [VerificationUnavailable("nobody listens", code="UNAVAILABLE"), ClientClosed("closed"), RuntimeError("a fault")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_the_end_of_a_call_is_told_to_everybody_aboard(world: World, error: Exception) -> None:
+    asked = [world.ask(token) for token in "abc"]
+    world.wire.fail(await world.wire.arrival(0), error)
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [type(error)] * 3
+    assert [str(outcome) for outcome in outcomes] == [str(error)] * 3
+    after = world.ask("d")
+    world.wire.answer(await world.wire.arrival(1))
+    assert user_of(await after) == "d"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [BatchVerifyResponse().SerializeToString(), b"\xff"],
+    ids=["too few results", "no message"],
+)
+async def test_an_answer_that_breaks_the_contract_is_nobodys_verdict(world: World, answer: bytes) -> None:
+    asked = [world.ask(token) for token in "ab"]
+    world.wire.answer_with(await world.wire.arrival(0), answer)
+    for task in asked:
+        with pytest.raises(VerificationUnavailable) as caught:
+            await task
+        assert caught.value.code == "INTERNAL"
+
+
+async def test_a_batch_may_take_as_long_as_its_most_patient_caller(world: World) -> None:
+    asked = [world.ask("a", seconds=20), world.ask("b", seconds=50), world.ask("c", seconds=30)]
+    arrival = await world.wire.arrival(0)
+    assert 49 < arrival.seconds <= 50
+    world.wire.answer(arrival)
+    await asyncio.gather(*asked)
+
+
+async def test_who_runs_out_of_time_gets_no_answer_and_the_others_get_theirs(world: World) -> None:
+    hurried, patient = world.ask("hurried", seconds=0.02), world.ask("patient")
+    arrival = await world.wire.arrival(0)
+    with pytest.raises(VerificationUnavailable) as caught:
+        await hurried
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert str(caught.value) == "DEADLINE_EXCEEDED: unix:///sidecar: no answer in time"
+    world.wire.answer(arrival)
+    assert user_of(await patient) == "patient"
+
+
+async def test_who_runs_out_of_time_before_departure_is_not_sent(world: World) -> None:
+    first = world.ask("first")
+    await turns()
+    hurried, patient = world.ask("hurried", seconds=0.001), world.ask("patient")
+    with pytest.raises(VerificationUnavailable):
+        await hurried
+    world.wire.answer(world.wire.arrivals[0])
+    await first
+    second = await world.wire.arrival(1)
+    assert second.tokens == ["patient"]
+    world.wire.answer(second)
+    await patient
+
+
+async def test_a_cancelled_caller_does_not_hurt_the_others(world: World) -> None:
+    one, other = world.ask("one"), world.ask("other")
+    arrival = await world.wire.arrival(0)
+    one.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await one
+    assert world.wire.is_open(arrival)
+    world.wire.answer(arrival)
+    assert user_of(await other) == "other"
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_cancelled(world: World) -> None:
+    asked = [world.ask(token) for token in "ab"]
+    arrival = await world.wire.arrival(0)
+    for task in asked:
+        assert not world.wire.was_cancelled(arrival)
+        task.cancel()
+        await turns()
+    assert world.wire.was_cancelled(arrival)
+    after = world.ask("c")
+    world.wire.answer(await world.wire.arrival(1))
+    assert user_of(await after) == "c"
+
+
+async def test_a_call_that_somebody_else_cancelled_leaves_nobody_waiting(world: World) -> None:
+    asked = [world.ask(token) for token in "ab"]
+    await world.wire.arrival(0)
+    (carrier,) = asyncio.all_tasks() - {*asked, asyncio.current_task()}
+    carrier.cancel()
+    for task in asked:
+        with pytest.raises(VerificationUnavailable) as caught:
+            await task
+        assert caught.value.code == "CANCELLED"
+
+
+async def test_a_slow_call_does_not_hold_up_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidegate.gathering.SLOW_SECONDS", 0.01)
+    slow = world.ask("slow")
+    await world.wire.arrival(0)
+    following = world.ask("following")
+    world.wire.answer(await world.wire.arrival(1))
+    assert user_of(await following) == "following"
+    assert world.wire.is_open(world.wire.arrivals[0])
+    world.wire.answer(world.wire.arrivals[0])
+    await slow
+
+
+async def test_beyond_the_bound_a_caller_is_refused_at_once(world: World) -> None:
+    asked = [world.ask(str(number)) for number in range(MAX_WAITING + 1)]
+    await turns(2)
+    with pytest.raises(VerificationUnavailable) as caught:
+        await asked[-1]
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("ask"), st.booleans()),
+        st.tuples(st.just("answer"), st.integers(0, 5)),
+        st.tuples(st.just("answer, some items failing"), st.integers(0, 5)),
+        st.tuples(st.just("fail"), st.integers(0, 5)),
+        st.tuples(st.just("cancel"), st.integers(0, 20)),
+        st.tuples(st.just("turn"), st.integers(1, 4)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps=STEPS)
+def test_whatever_the_interleaving_everybody_gets_the_answer_to_their_own_question(
+    steps: list[tuple[str, int | bool]],
+) -> None:
+    async def play() -> None:
+        world, asked = World(), dict[str, asyncio.Task[Verdict]]()
+        for step, number in steps:
+            calls = [arrival for arrival in world.wire.arrivals if world.wire.is_open(arrival)]
+            match step:
+                case "ask":
+                    token = f"token-{len(asked)}"
+                    asked[token] = world.ask(token, check_database=bool(number))
+                case "cancel" if asked:
+                    list(asked.values())[number % len(asked)].cancel()
+                case "answer" if calls:
+                    world.wire.answer(calls[number % len(calls)])
+                case "answer, some items failing" if calls:
+                    call = calls[number % len(calls)]
+                    failing = {token: error_of(RESOURCE_EXHAUSTED, "OVERLOADED") for token in call.tokens[::2]}
+                    world.wire.answer(call, failing)
+                case "fail" if calls:
+                    world.wire.fail(calls[number % len(calls)], VerificationUnavailable("no", code="INTERNAL"))
+                case _:
+                    await turns(int(number))
+        while not all(task.done() for task in asked.values()):
+            for arrival in world.wire.arrivals:
+                if world.wire.is_open(arrival):
+                    world.wire.answer(arrival)
+            await turns()
+        for token, task in asked.items():
+            if not task.cancelled() and not isinstance(task.exception(), CallFailed):
+                assert user_of(task.result()) == token
+        sent = [token for arrival in world.wire.arrivals for token in arrival.tokens]
+        assert len(sent) == len(set(sent))
+
+    asyncio.run(play())
