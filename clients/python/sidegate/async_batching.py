@@ -130,7 +130,9 @@ class _Lane:
     async def _carry(self, batch: Batch[_Caller]) -> None:
         outcomes: list[Outcome] = []
         try:
-            outcomes += await batch.items[0].caller.run(batch.call(), batch.seconds_left(self._loop.time()))
+            run = batch.items[0].caller.run
+            answers = await run(batch.call(), batch.seconds_left(self._loop.time()))
+            outcomes.extend(answers)
         except asyncio.CancelledError:
             # Nobody aboard waits any more; unless somebody cancels every task of the loop.
             outcomes += batch.failed(VerificationUnavailable("the call was cancelled", code="CANCELLED"))

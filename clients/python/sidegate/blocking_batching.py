@@ -108,7 +108,8 @@ class _Lane:
         """Send the batch, choose who sends the next, and give everybody their answer."""
         outcomes: list[Outcome] = []
         try:
-            outcomes += run(batch.call(), batch.seconds_left(time.monotonic()))
+            answers = run(batch.call(), batch.seconds_left(time.monotonic()))
+            outcomes.extend(answers)
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is the answer to everybody aboard
             outcomes += batch.failed(failure)
         with self._lock:

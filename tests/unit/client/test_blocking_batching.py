@@ -32,7 +32,8 @@ class World:
 
     def ask_and_wait(self, token: str, *, seconds: float = 600.0) -> "Future[Verdict]":
         """Ask while a call is in flight, and return once the question waits for the next."""
-        waiting: Any = vars(vars(vars(self._batching)["_prompt"])["_lane"])["_waiting"]
+        lane: Any = vars(self._batching)["_prompt"]
+        waiting: dict[object, None] = lane._lane._waiting
         before = len(waiting)
         asked = self.ask(token, seconds=seconds)
         patience = threading.Event()

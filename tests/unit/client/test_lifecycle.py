@@ -141,7 +141,7 @@ async def test_a_task_that_is_cancelled_while_the_client_closes_stays_cancelled(
 def test_threads_share_a_client(sidecar: FakeSidecar) -> None:
     sidecar.script("Verify", ACCEPTED)
     together = threading.Barrier(8)
-    with SessionClient(sidecar.target, timeout=20) as client, ThreadPoolExecutor(8) as pool:
+    with SessionClient(sidecar.target, timeout=20, batching=False) as client, ThreadPoolExecutor(8) as pool:
 
         def verify() -> bool:
             together.wait(20)
