@@ -47,7 +47,7 @@ UNION ALL SELECT 'cursor: ' || name FROM pg_catalog.pg_cursors
 UNION ALL SELECT 'listens to ' || channel FROM pg_catalog.pg_listening_channels() AS channel
 UNION ALL SELECT 'advisory lock' FROM pg_catalog.pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
 UNION ALL SELECT 'setting: ' || name FROM pg_catalog.pg_settings
-    WHERE source = 'session' AND lower(name) <> ALL (ARRAY['client_encoding', 'datestyle', 'timezone'])
+    WHERE source = 'session' AND setting IS DISTINCT FROM reset_val
 UNION ALL SELECT 'temporary: ' || relname FROM pg_catalog.pg_class WHERE relnamespace = pg_my_temp_schema()
 """
 

@@ -83,7 +83,7 @@ async def test_a_share_of_the_notifications_is_lost(scene: Scene, database: Data
         scene.add_sidecar("b", behind(proxy, database))
         with scene.load() as load:
             load.wait_for_steps(300)
-        for _ in range(3):
+        for _ in range(2):
             scene.recover("with 30 % of the notifications lost")
         scene.check()
         scene.close()
