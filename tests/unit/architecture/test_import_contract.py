@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 ROOMS = "The sidecar's rooms import downwards only"
 CLIENT = "The client stands without the sidecar"
+FRAMEWORKS = "Only its integration knows a web framework"
 GRPC = "Only the outer rooms know gRPC"
 SQL = "Only the store knows a database driver"
 HTTP = "Only the keys are fetched over HTTP"
@@ -25,6 +26,7 @@ BREACHES = [
     ("sidecar/sidegate_sidecar/verifier.py", "import sidegate_sidecar.rpc", ROOMS),
     ("sidecar/sidegate_sidecar/stray.py", "", ROOMS),
     ("clients/python/sidegate/__init__.py", "import sidegate_sidecar.model", CLIENT),
+    ("clients/python/sidegate/integrations/guard.py", "import flask", FRAMEWORKS),
     ("sidecar/sidegate_sidecar/verifier.py", "import grpc", GRPC),
     ("sidecar/sidegate_sidecar/tokens/__init__.py", "from google.protobuf import any_pb2", GRPC),
     ("sidecar/sidegate_sidecar/revocations/__init__.py", "import sqlite3", SQL),
@@ -38,7 +40,7 @@ BREACHES = [
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the packages and of the contract, to be broken at will."""
-    for package in ("sidecar/sidegate_sidecar", "clients/python/sidegate"):
+    for package in ("sidecar/sidegate_sidecar", "clients/python/sidegate", "clients/python/pytest_sidegate"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path

@@ -26,9 +26,7 @@ from sidegate.session_client import SessionClient
 from sidegate.verdicts import Session, SignOutScope
 
 try:
-    # inspect's own is blind to views that Django marks as coroutine functions, until Python 3.12.
-    from asgiref.sync import iscoroutinefunction  # pyright: ignore[reportDeprecated] # on newer Pythons than our oldest
-    from asgiref.sync import markcoroutinefunction, sync_to_async
+    import asgiref.sync
     from django.conf import settings
     from django.core.handlers.asgi import ASGIRequest
     from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -64,7 +62,7 @@ def verify_session(
 
     def decorate(view: ViewT) -> ViewT:
         verified: Callable[..., Any]
-        if iscoroutinefunction(view):
+        if _is_async(view):
 
             @wraps(view)
             async def verified_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -102,8 +100,8 @@ class VerifySessionMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self._get_response = get_response
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
+        if _is_async(get_response):
+            asgiref.sync.markcoroutinefunction(self)
             self.process_view: Callable[..., Any] = self._process_view_async
         else:
             self.process_view = self._process_view
@@ -199,7 +197,7 @@ async def _admit_async(request: HttpRequest, rules: guard.RouteRules) -> HttpRes
     """As `_admit`."""
     if not isinstance(request, ASGIRequest):
         # Under WSGI each request of an async view has an event loop of its own, and a client serves one loop at a time.
-        return await sync_to_async(_admit, thread_sensitive=False)(request, rules)
+        return await asgiref.sync.sync_to_async(_admit, thread_sensitive=False)(request, rules)
     policy = _policy()
     try:
         session = await guard.get_session_async(_clients()[1], _incoming(request), policy, rules)
@@ -207,6 +205,11 @@ async def _admit_async(request: HttpRequest, rules: guard.RouteRules) -> HttpRes
         return _response_from(answer_to(error, policy))
     cast("Any", request).sidegate_session = session
     return None
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine. Until Python 3.12 inspect is blind to what Django marks as such."""
+    return asgiref.sync.iscoroutinefunction(function)  # pyright: ignore[reportDeprecated] # not on our oldest Python
 
 
 def _policy() -> WebPolicy:
