@@ -15,6 +15,7 @@ from tests.history.operations import Answer, Downtime, History, Outage, Outcome
 from tests.history.recording import Login, Recorder
 from tests.integration.sidecar.processes import Sidecar, eventually, file_issuer, issuers_setting, running_sidecar
 
+LOG_CHARACTERS = 3000  # of a sidecar, shown if a test fails
 RECOVERY_SECONDS = 3.0  # what is promised, once a fault has ended
 BUSY_SECONDS = 3.0  # what a machine may take on top that runs two sidecars, a load and a test beside others
 BUSY_PATIENCE = 1.0  # likewise, for one answer of `check_database` during an outage; the median has to keep the promise
@@ -126,6 +127,9 @@ class Scene:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if exc is not None:
+            for name, sidecar in self._sidecars.items():
+                print(f"the end of the log of {name}:\n{sidecar.log[-LOG_CHARACTERS:]}")  # noqa: T201 - pytest shows it
         self.close()
 
     def _start(self, name: str) -> Sidecar:
