@@ -67,9 +67,10 @@ class Address:
                 statement_cache_size=0 if self.transaction_pooler else 100,
                 server_settings=server_settings,
             )
-        except asyncpg.exceptions.ClientConfigurationError:
-            raise StartupError("store_url is no URL of a PostgreSQL database that the driver understands") from None
         except Exception as fault:
+            if isinstance(fault, ValueError) and not isinstance(fault, OSError):  # a bad certificate is both
+                # Without the driver's words: they may be a piece of the password.
+                raise StartupError("store_url is no URL of a PostgreSQL database that the driver understands") from None
             raise unavailable(fault) from fault
 
 

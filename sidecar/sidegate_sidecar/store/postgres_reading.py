@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import starmap
 
 import asyncpg
 
@@ -66,42 +67,34 @@ async def look_up(connection: Connection, subjects: Sequence[Subject]) -> list[S
         subjects,
         row["registered_user_ids"],
         row["registered_tenant_ids"],
-        row["create_times"],
-        row["session_expire_times"],
-        row["revoke_times"],
+        map(_number, row["create_times"]),
+        map(_number, row["session_expire_times"]),
+        map(_number, row["revoke_times"]),
         row["key_revocations"],
-        row["user_watermarks"],
-        row["tenant_watermarks"],
+        map(_number, row["user_watermarks"]),
+        map(_number, row["tenant_watermarks"]),
         strict=True,
     )
     return [
         StoreFacts(
             coverage=Coverage(
-                session_revoked=revoke_time is not None,
-                key_revoked=key_revoked,
+                session_revoked=revoked is not None,
+                key_revoked=key_revoked == "true",
                 user_watermark=user_watermark,
                 tenant_watermark=tenant_watermark,
             ),
             record=None
-            if create_time is None
-            else SessionRecord(
-                issuer=subject.issuer,
-                session_handle=subject.session_handle,
-                user_id=user_id,
-                tenant_id=tenant_id,
-                create_time=create_time,
-                session_expire_time=session_expire_time,
-                revoke_time=revoke_time,
-            ),
+            if created is None or expires is None
+            else SessionRecord(subject.issuer, subject.session_handle, user_id, tenant_id, created, expires, revoked),
             revision=revision,
         )
         for (
             subject,
             user_id,
             tenant_id,
-            create_time,
-            session_expire_time,
-            revoke_time,
+            created,
+            expires,
+            revoked,
             key_revoked,
             user_watermark,
             tenant_watermark,
@@ -113,15 +106,15 @@ async def read_log(connection: Connection, first: int, limit: int) -> LogPage:
     """A stretch of the log, and its head at the same moment."""
     row = await _one_row(connection, READ_LOG, first, limit)
     columns = zip(
-        row["sequences"] or (),
-        row["entry_ids"] or (),
-        row["kinds"] or (),
+        map(int, row["sequences"] or ()),
+        map(bytes.fromhex, row["entry_ids"] or ()),
+        map(RevocationKind, row["kinds"] or ()),
         row["issuers"] or (),
         row["subjects"] or (),
         row["tenant_ids"] or (),
         row["except_session_handles"] or (),
-        row["revoke_times"] or (),
-        row["forget_times"] or (),
+        map(int, row["revoke_times"] or ()),
+        map(_number, row["forget_times"] or ()),
         strict=True,
     )
     return LogPage(
@@ -130,19 +123,17 @@ async def read_log(connection: Connection, first: int, limit: int) -> LogPage:
         head=row["head_sequence"],
         horizon=row["horizon_sequence"],
         removed=row["removed_entries"],
-        entries=tuple(
-            LogEntry(sequence, entry_id, RevocationKind(kind), issuer, subject, tenant_id, spared, revoked, forgotten)
-            for sequence, entry_id, kind, issuer, subject, tenant_id, spared, revoked, forgotten in columns
-        ),
+        entries=tuple(starmap(LogEntry, columns)),
     )
 
 
 async def read_header(connection: Connection) -> Header:
     """What the store says of itself."""
     row = await _one_row(connection, READ_LOG, 1, 0)
+    safe_before = (each == "true" for each in row["migrations_safe_before"])
     return Header(
         limits=limits_from(row),
-        migrations=dict(zip(row["migration_numbers"], row["migrations_safe_before"], strict=True)),
+        migrations=dict(zip(map(int, row["migration_numbers"]), safe_before, strict=True)),
     )
 
 
@@ -188,6 +179,10 @@ def limits_from(row: asyncpg.Record) -> StoreLimits:
 async def _one_row(connection: Connection, statement: str, *values: object) -> asyncpg.Record:
     [row] = await connection.fetch(statement, *values)
     return row
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _record(row: asyncpg.Record) -> SessionRecord:

@@ -78,7 +78,7 @@ async def take_stripes(connection: Connection, stripes: Sequence[Stripe]) -> Non
         [stripe.kind.value for stripe in stripes],
         [stripe.issuer for stripe in stripes],
         [stripe.name for stripe in stripes],
-        [not stripe.shared for stripe in stripes],
+        ["false" if stripe.shared else "true" for stripe in stripes],
     )
 
 
@@ -110,8 +110,8 @@ async def register(connection: Connection, registrations: Sequence[Registration]
         [record.session_handle for record in records],
         [record.user_id for record in records],
         [record.tenant_id for record in records],
-        [record.create_time for record in records],
-        [record.session_expire_time for record in records],
+        [str(record.create_time) for record in records],
+        [str(record.session_expire_time) for record in records],
     )
     return records
 

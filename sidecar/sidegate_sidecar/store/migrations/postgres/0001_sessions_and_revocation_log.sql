@@ -171,9 +171,10 @@ BEGIN
 END
 $$;
 
--- What check_database needs, for any number of subjects: one array for each column, in the order asked. Runs with the
--- owner's rights, so that a verifying sidecar needs none on the tables. Searches indexes only, whatever the tables hold
--- and whatever the planner was last told of them.
+-- What check_database needs, for any number of subjects: one array for each column, in the order asked. Every array is of
+-- text, which drivers know without asking the server about its types. Runs with the owner's rights, so that a verifying
+-- sidecar needs none on the tables. Searches indexes only, whatever the tables hold and whatever the planner was last
+-- told of them.
 --
 -- STABLE: all of it is read in the snapshot of the statement that calls it.
 CREATE FUNCTION sidegate.look_up(
@@ -186,12 +187,12 @@ CREATE FUNCTION sidegate.look_up(
     OUT head_sequence bigint,
     OUT registered_user_ids text[],
     OUT registered_tenant_ids text[],
-    OUT create_times bigint[],
-    OUT session_expire_times bigint[],
-    OUT revoke_times bigint[],
-    OUT key_revocations boolean[],
-    OUT user_watermarks bigint[],
-    OUT tenant_watermarks bigint[]
+    OUT create_times text[],
+    OUT session_expire_times text[],
+    OUT revoke_times text[],
+    OUT key_revocations text[],
+    OUT user_watermarks text[],
+    OUT tenant_watermarks text[]
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -211,12 +212,12 @@ BEGIN
     SELECT
         array_agg(registered.user_id ORDER BY wanted.position),
         array_agg(registered.tenant_id ORDER BY wanted.position),
-        array_agg(registered.create_time ORDER BY wanted.position),
-        array_agg(registered.session_expire_time ORDER BY wanted.position),
-        array_agg(revoked.revoke_time ORDER BY wanted.position),
-        array_agg(revoked_key.found IS NOT NULL ORDER BY wanted.position),
-        array_agg(user_watermark.revoke_time ORDER BY wanted.position),
-        array_agg(tenant_watermark.revoke_time ORDER BY wanted.position)
+        array_agg(registered.create_time::text ORDER BY wanted.position),
+        array_agg(registered.session_expire_time::text ORDER BY wanted.position),
+        array_agg(revoked.revoke_time::text ORDER BY wanted.position),
+        array_agg((revoked_key.found IS NOT NULL)::text ORDER BY wanted.position),
+        array_agg(user_watermark.revoke_time::text ORDER BY wanted.position),
+        array_agg(tenant_watermark.revoke_time::text ORDER BY wanted.position)
     INTO
         look_up.registered_user_ids,
         look_up.registered_tenant_ids,
@@ -300,17 +301,17 @@ CREATE FUNCTION sidegate.read_log(
     OUT max_token_lifetime bigint,
     OUT leeway bigint,
     OUT max_session_lifetime bigint,
-    OUT migration_numbers integer[],
-    OUT migrations_safe_before boolean[],
-    OUT sequences bigint[],
-    OUT entry_ids bytea[],
+    OUT migration_numbers text[],
+    OUT migrations_safe_before text[],
+    OUT sequences text[],
+    OUT entry_ids text[],
     OUT kinds text[],
     OUT issuers text[],
     OUT subjects text[],
     OUT tenant_ids text[],
     OUT except_session_handles text[],
-    OUT revoke_times bigint[],
-    OUT forget_times bigint[]
+    OUT revoke_times text[],
+    OUT forget_times text[]
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -343,19 +344,21 @@ BEGIN
         read_log.leeway,
         read_log.max_session_lifetime
     FROM sidegate.store AS store;
-    SELECT array_agg(migration.number ORDER BY migration.number), array_agg(migration.safe_before ORDER BY migration.number)
+    SELECT
+        array_agg(migration.number::text ORDER BY migration.number),
+        array_agg(migration.safe_before::text ORDER BY migration.number)
     INTO read_log.migration_numbers, read_log.migrations_safe_before
     FROM sidegate.migrations AS migration;
     SELECT
-        array_agg(entry.sequence ORDER BY entry.sequence),
-        array_agg(uuid_send(entry.entry_id) ORDER BY entry.sequence),
+        array_agg(entry.sequence::text ORDER BY entry.sequence),
+        array_agg(encode(uuid_send(entry.entry_id), 'hex') ORDER BY entry.sequence),
         array_agg(entry.kind ORDER BY entry.sequence),
         array_agg(entry.issuer ORDER BY entry.sequence),
         array_agg(entry.subject ORDER BY entry.sequence),
         array_agg(entry.tenant_id ORDER BY entry.sequence),
         array_agg(entry.except_session_handle ORDER BY entry.sequence),
-        array_agg(entry.revoke_time ORDER BY entry.sequence),
-        array_agg(entry.forget_time ORDER BY entry.sequence)
+        array_agg(entry.revoke_time::text ORDER BY entry.sequence),
+        array_agg(entry.forget_time::text ORDER BY entry.sequence)
     INTO
         read_log.sequences,
         read_log.entry_ids,

@@ -9,7 +9,7 @@ SELECT DISTINCT ON (issuer, session_handle)
     create_time,
     session_expire_time
 FROM
-    unnest($1::text [], $2::text [], $3::text [], $4::text [], $5::bigint [], $6::bigint [])
+    unnest($1::text [], $2::text [], $3::text [], $4::text [], $5::text []::bigint [], $6::text []::bigint [])
     WITH ORDINALITY AS wanted (issuer, session_handle, user_id, tenant_id, create_time, session_expire_time, position)
 ORDER BY issuer, session_handle, position DESC
 ON CONFLICT (session_handle, issuer) DO UPDATE SET session_expire_time = excluded.session_expire_time
