@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sidegate import Evidence, EvidenceSource, NextAction, Rejection, RejectionReason, Revision, Session, Verdict
 from sidegate.digests import SESSION, TENANT, USER, digest_of
 from sidegate.shared_near_cache import Pending, SharedNearCache
@@ -183,8 +183,9 @@ class World(RuleBasedStateMachine):
     @rule(
         kind=st.sampled_from(["session", "user", "tenant", "key"]),
         who=st.integers(0, 3),
+        delivered=st.booleans(),
     )
-    def revoke(self, kind: Kind, who: int) -> None:
+    def revoke(self, kind: Kind, who: int, *, delivered: bool) -> None:
         token = self.tokens[who]
         subject = {"session": token.handle, "user": token.user, "tenant": token.tenant, "key": token.key}[kind]
         if not subject:
@@ -196,26 +197,23 @@ class World(RuleBasedStateMachine):
         revocation = feed_pb2.FeedRevocation()
         setattr(revocation, f"{kind}_digest", digest)
         self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
+        if delivered:
+            self.deliver(1000)
 
-    @rule(issuer=st.sampled_from(ISSUERS))
-    def change_keys(self, issuer: str) -> None:
+    @rule(issuer=st.sampled_from(ISSUERS), delivered=st.booleans())
+    def change_keys(self, issuer: str, *, delivered: bool) -> None:
         self.happen("generation", issuer, "")
         self.send(Response(key_set_change=feed_pb2.FeedKeySetChange(issuer=issuer, generation=self.happened)))
+        if delivered:
+            self.deliver(1000)
 
-    @rule()
     def restore_a_backup(self) -> None:
         self.store += 1
         self.sequence = 0
         self.send(Response(hello=feed_pb2.FeedHello(revision=self.revision(), digest_salt=self.salt())))
 
-    @rule(read_age=st.sampled_from([0.0, 0.0, 0.0, 2.9, 3.1]))
-    def checkpoint(self, read_age: float) -> None:
-        self.send_checkpoint(read_age)
-
     # The stream.
 
-    @precondition(lambda self: cast("World", self).wire is None)
-    @rule(delay=st.sampled_from([0.0, 0.0, 1.0, 2.9, 4.0]))
     def open_stream(self, delay: float) -> None:
         self.cache.opened()
         self.was_set = False
@@ -237,24 +235,37 @@ class World(RuleBasedStateMachine):
             if not self.cache.take(arrived.message.SerializeToString()):
                 self.break_stream()
 
-    @precondition(lambda self: cast("World", self).wire is not None)
-    @rule()
     def break_stream(self) -> None:
         self.cache.broke()
         self.wire, self.vouched = None, None
 
-    # The clocks.
+    # What befalls both.
 
     @rule(seconds=st.sampled_from([0.001, 0.1, 0.9, 1.6, 2.0, 2.9, 3.1]))
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: not cast("World", self).was_set)
-    @rule(seconds=st.sampled_from(STEPS))
-    def set_the_clock(self, seconds: float) -> None:
-        """At most once between two checkpoints: there and back again is nowhere to be seen (lateness.py)."""
-        self.was_set = True
-        self.wall_ahead += seconds
+    @rule(
+        what=st.sampled_from(["break", "open", "restore", "late index", "set the clock"]),
+        delay=st.sampled_from([0.0, 1.0, 2.9, 4.0]),
+        step=st.sampled_from(STEPS),
+    )
+    def upheaval(self, what: str, delay: float, step: float) -> None:
+        match what:
+            case "break" if self.wire is not None:
+                self.break_stream()
+            case "open" if self.wire is None:
+                self.open_stream(delay)
+            case "restore":
+                self.restore_a_backup()
+            case "late index":
+                self.send_checkpoint(read_age=delay)
+            case "set the clock" if not self.was_set:
+                # At most once between two checkpoints: there and back again is nowhere to be seen (lateness.py).
+                self.was_set = True
+                self.wall_ahead += step
+            case _:
+                pass
 
     # The calls.
 
@@ -319,12 +330,17 @@ class World(RuleBasedStateMachine):
 
     # What would take many steps, and is where the others start from.
 
+    @initialize()
+    def begin(self) -> None:
+        self.settle({0, 1, 3})
+
     @rule(whose=st.sets(st.integers(0, 3), min_size=1, max_size=3))
     def settle(self, whose: set[int]) -> None:
         """A stream that flows, and tokens that are good, some of them kept."""
+        self.beat(0.0, 0.0, 0.0, in_flight=False)
         if self.wire is None:
             self.open_stream(0.0)
-        self.beat(0.0, 0.0, 0.0, in_flight=False)
+            self.deliver(1000)
         self.tokens = [token.anew() for token in self.tokens]
         self.old_tokens = [*self.old_tokens, *self.tokens][-8:]
         for who in whose:
@@ -346,6 +362,33 @@ class World(RuleBasedStateMachine):
         self.wall_ahead += step if in_flight else 0.0
         self.deliver(1000)
 
+    @rule(
+        who=st.integers(0, 3),
+        what=st.sampled_from(["session", "user", "tenant", "key", "generation", "break", "restore"]),
+        decided_first=st.booleans(),
+    )
+    def overtake_a_call(self, who: int, what: str, *, decided_first: bool) -> None:
+        """Something happens, and the feed tells of it, between a call's departure and the arrival of its answer."""
+        ask = Ask(who)
+        token, pending = self.ask(ask)
+        if pending is None:
+            return
+        verdict = self.decide(ask, token)
+        if what == "generation":
+            self.change_keys(token.issuer, delivered=True)
+        elif what == "restore":
+            self.restore_a_backup()
+            self.beat(0.0, 0.0, 0.0, in_flight=False)
+        elif what == "break":
+            if self.wire is not None:
+                self.break_stream()
+            self.revoke("session", who, delivered=False)
+            self.open_stream(0.0)
+            self.deliver(1000)
+        else:
+            self.revoke(cast("Kind", what), who, delivered=True)
+        self.cache.keep(pending, verdict if decided_first else self.decide(ask, token))
+
     @invariant()
     def every_plain_hit_is_right(self) -> None:
         for token in self.old_tokens:
@@ -361,7 +404,7 @@ class World(RuleBasedStateMachine):
         assert (statistics.entries == 0) == (statistics.bytes == 0)
 
 
-World.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestNearCache = World.TestCase
 
 
