@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
-import grpc
 import pytest
 from sidegate import (
     EvidenceSource,
@@ -23,7 +22,6 @@ from sidegate import (
     SessionRejected,
     SessionState,
 )
-from sidegate.v1 import feed_pb2, feed_pb2_grpc
 
 from tests.fakes.issuer import FakeIssuer
 from tests.integration.sidecar.processes import Sidecar, file_issuer, issuers_setting, running_sidecar
@@ -320,18 +318,6 @@ def test_signing_out_is_unimplemented(client: SessionClient, issuer: FakeIssuer)
         client.sign_out(issuer.mint("alice", "signing-out"))
     assert refused.value.code == "UNIMPLEMENTED"
     assert client.verify(issuer.mint("alice", "signing-out")).user_id == "alice"
-
-
-@pytest.mark.parametrize("plane", ["data", "admin"])
-def test_the_feed_is_unimplemented(sidecar: Sidecar, plane: str) -> None:
-    with grpc.insecure_channel(sidecar.target if plane == "data" else sidecar.admin_target) as channel:
-        feed = feed_pb2_grpc.RevocationFeedServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as refused:
-            next(iter(feed.WatchRevocations(feed_pb2.WatchRevocationsRequest(), timeout=10)))
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
-    assert refused.value.details() == "this release has no feed yet"
-    trailers = refused.value.trailing_metadata()
-    assert any(item.key == "grpc-status-details-bin" and b"NOT_SUPPORTED" in item.value for item in trailers)
 
 
 def test_the_data_plane_can_neither_revoke_nor_register(sidecar: Sidecar, user: str) -> None:

@@ -579,6 +579,11 @@ def test_a_list_of_algorithms_without_any_is_refused(text: str) -> None:
         ({"key_min_refresh": "2h"}, "SIDEGATE_KEY_MAX_REFRESH: must be at least key_min_refresh, which is 2h"),
         ({"key_max_refresh": "59s"}, "SIDEGATE_KEY_MAX_REFRESH: must be at least key_min_refresh, which is 1m"),
         ({"key_outage_cap": "1h"}, "SIDEGATE_KEY_OUTAGE_CAP: must be more than key_max_refresh, which is 1h"),
+        (
+            {"max_revocation_lag": "2s", "store_url": "sqlite:///s"},
+            "SIDEGATE_MAX_REVOCATION_LAG: must be more than 2s",
+        ),
+        ({"max_revocation_lag": "5s"}, "SIDEGATE_MAX_REVOCATION_LAG: needs a store; set SIDEGATE_STORE_URL"),
         ({"key_max_refresh": "48h"}, "SIDEGATE_KEY_OUTAGE_CAP: must be more than key_max_refresh, which is 2d"),
     ],
 )
@@ -595,10 +600,13 @@ def test_spans_at_their_bounds_are_taken() -> None:
             key_max_refresh="1s",
             key_outage_cap="2s",
             max_token_lifetime="1ms",
+            max_revocation_lag="2001ms",
+            store_url="sqlite:///s",
         )
     )
 
     assert (settings.shutdown_grace, settings.key_max_refresh) == (10 * SECOND, SECOND)
+    assert settings.max_revocation_lag == 2_001_000
 
 
 def test_two_entries_of_one_issuer_are_refused() -> None:
