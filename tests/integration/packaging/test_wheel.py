@@ -23,12 +23,17 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     sources = {
         path.relative_to(home).as_posix()
         for home in (ROOT / "sidecar", ROOT / "clients/python")
-        for package in ("sidegate", "sidegate_sidecar")
+        for package in ("pytest_sidegate", "sidegate", "sidegate_sidecar")
         for path in (home / package).rglob("*")
         if path.suffix in {".py", ".pyi", ".sql", ".typed"}
     }
 
-    assert {"sidegate/py.typed", "sidegate_sidecar/py.typed", "sidegate/v1/verification_pb2.pyi"} <= sources
+    assert {
+        "pytest_sidegate/py.typed",
+        "sidegate/py.typed",
+        "sidegate_sidecar/py.typed",
+        "sidegate/v1/verification_pb2.pyi",
+    } <= sources
     assert any(name.endswith(".sql") for name in sources)
     assert {name for name in names if ".dist-info/" not in name} == sources
 
