@@ -173,8 +173,9 @@ class _Link:
     def reset(self) -> None:
         """Break it as a firewall does."""
         for writer in self.writers:
-            connection: socket.socket = writer.get_extra_info("socket")
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            if not writer.is_closing():  # as it is if it was this side that broke it
+                connection: socket.socket = writer.get_extra_info("socket")
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
         if self.task is not None:
             self.task.cancel()

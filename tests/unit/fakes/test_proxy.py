@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -139,6 +140,24 @@ async def test_it_resets_who_asks_where_nobody_listens() -> None:
             with pytest.raises(ConnectionResetError):
                 await streams[0].read(1)
             streams[1].close()
+
+
+async def test_a_reset_is_forwarded() -> None:
+    resets = 0
+
+    def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal resets
+        resets += 1
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+        with Proxy(server.sockets[0].getsockname()[1]) as proxy:
+            streams = await connected(proxy)
+            with pytest.raises(ConnectionResetError):
+                await streams[0].read(1)
+            streams[1].close()
+    assert resets == 1
 
 
 async def test_messages_of_a_server_get_lost_alone(upstream_port: int) -> None:
