@@ -14,7 +14,9 @@ class BackgroundLoop:
     """Runs coroutines for threads that may block. Whoever made it closes it."""
 
     def __init__(self) -> None:
+        self._faults: list[str] = []
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(lambda _, context: self._faults.append(repr(context)))
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
@@ -23,11 +25,12 @@ class BackgroundLoop:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
     def close(self) -> None:
-        """Cancel what still runs, and end."""
+        """Cancel what still runs, and end. Raises: AssertionError, for what failed meanwhile and nobody heard of."""
         self.run(self._end_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_SECONDS)
         self._loop.close()
+        assert not self._faults, self._faults
 
     async def _end_tasks(self) -> None:
         tasks = asyncio.all_tasks() - {asyncio.current_task()}

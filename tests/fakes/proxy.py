@@ -127,7 +127,7 @@ class Proxy:
                     both_ways.create_task(self._forward(reader, link.writers[0]))
                 else:
                     both_ways.create_task(self._forward_messages(reader, link.writers[0], self._is_lost))
-        except* ConnectionError:
+        except* OSError:
             link.reset()  # one side was reset, or could not be reached: let the other know
         finally:
             self._links.discard(link)
