@@ -15,11 +15,13 @@ def application(policy: WebPolicy, client: AsyncSessionClient | None = None) -> 
     install(app, policy=policy, client=client)
     app.include_router(sign_out_router())
 
-    @app.api_route("/required", methods=["GET", "POST"])
+    @app.get("/required")
+    @app.post("/required")
     async def required(session: Annotated[Session, Depends(verify_session())]) -> User:
         return user_of(session)
 
-    @app.api_route("/optional", methods=["GET", "POST"])
+    @app.get("/optional")
+    @app.post("/optional")
     async def optional(session: Annotated[Session | None, Depends(verify_session(session_required=False))]) -> User:
         return user_of(session)
 

@@ -3,13 +3,13 @@
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 Pairs = Sequence[tuple[str, str]]
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-Asgi = Callable[[Mapping[str, Any], Any, Any], Awaitable[None]]
+Asgi = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def call_wsgi(application: Wsgi, sent: Sent) -> Reply:
         if close := getattr(answer, "close", None):
             close()
     status, headers = started[-1]
-    return Reply(int(status.split()[0]), [(name.lower(), value) for name, value in headers], text)
+    # White space around a value is no part of it (RFC 9110 section 5.5); Django leaves some before cookies.
+    return Reply(int(status.split()[0]), [(name.lower(), value.strip()) for name, value in headers], text)
 
 
 def http_scope(sent: Sent) -> dict[str, Any]:

@@ -1,0 +1,193 @@
+"""What FastAPI and Starlette have beyond requests: WebSockets, OpenAPI, the lifespan. And Django's async views."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sidegate import AsyncSessionClient
+from sidegate.integrations import starlette as starlette_integration
+from sidegate.integrations.fastapi import install
+from sidegate.integrations.policy import AntiCsrf, WebPolicy
+from sidegate.testing import FakeSidecar
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.integration.web import fastapi_app
+from tests.integration.web.in_process import Pairs, Sent, call_asgi, call_wsgi, http_scope
+
+BY_COOKIE = WebPolicy(cookie="session", anti_csrf=AntiCsrf.NONE)
+
+
+async def handshake(app: Any, headers: Pairs, extensions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the app says to a WebSocket handshake, up to its end."""
+    said: list[dict[str, Any]] = []
+    incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    incoming.put_nowait({"type": "websocket.connect"})
+
+    async def send(message: Any) -> None:
+        said.append(message)
+
+    scope = http_scope(Sent("GET", "/socket", headers))
+    scope.update(type="websocket", scheme="ws", subprotocols=[], extensions=extensions)
+    del scope["method"]
+    await app(scope, incoming.get, send)
+    return said
+
+
+@pytest.fixture
+async def client(sidecar: FakeSidecar) -> AsyncIterator[AsyncSessionClient]:
+    async with AsyncSessionClient(sidecar.target, timeout=20.0) as connected:
+        yield connected
+
+
+async def test_a_websocket_is_let_in_by_its_token(sidecar: FakeSidecar, client: AsyncSessionClient) -> None:
+    app = fastapi_app.application(WebPolicy(), client)
+
+    said = await handshake(app, [("Authorization", f"Bearer {sidecar.issue_token()}")], {})
+
+    assert [message["type"] for message in said] == ["websocket.accept", "websocket.send"]
+    assert said[1]["text"] == "ada"
+
+
+async def test_a_websocket_without_a_token_is_answered_as_a_request_is(client: AsyncSessionClient) -> None:
+    app = fastapi_app.application(WebPolicy(), client)
+
+    said = await handshake(app, [], {"websocket.http.response": {}})
+
+    assert said[0]["type"] == "websocket.http.response.start"
+    assert said[0]["status"] == 401
+
+
+async def test_a_server_that_cannot_answer_a_handshake_closes_it(client: AsyncSessionClient) -> None:
+    said = await handshake(fastapi_app.application(WebPolicy(), client), [], {})
+
+    assert [(message["type"], message.get("code")) for message in said] == [("websocket.close", 1008)]
+
+
+async def test_a_websocket_from_another_site_is_refused(sidecar: FakeSidecar, client: AsyncSessionClient) -> None:
+    """Browsers send cookies with it, apply no CORS, and let no script set a header."""
+    cookie = [("Cookie", f"session={sidecar.issue_token()}")]
+
+    guarded = await handshake(
+        fastapi_app.application(WebPolicy(cookie="session"), client), cookie, {"websocket.http.response": {}}
+    )
+    unguarded = await handshake(fastapi_app.application(BY_COOKIE, client), cookie, {})
+
+    assert guarded[0]["status"] == 403
+    assert unguarded[0]["type"] == "websocket.accept"
+
+
+def test_openapi_shows_the_bearer_token_and_the_cookie() -> None:
+    schema = fastapi_app.application(BY_COOKIE).openapi()
+
+    assert schema["components"]["securitySchemes"] == {
+        "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "sessionCookie": {"type": "apiKey", "in": "cookie", "name": "session"},
+    }
+    assert schema["paths"]["/required"]["get"]["security"] == [{"accessToken": []}, {"sessionCookie": []}]
+    assert "security" not in schema["paths"]["/by-hand"]["get"]
+
+
+def test_openapi_names_no_cookie_that_the_policy_does_not() -> None:
+    app = fastapi_app.application(WebPolicy())
+
+    assert app.openapi() == app.openapi()
+    assert list(app.openapi()["components"]["securitySchemes"]) == ["accessToken"]
+    assert app.openapi()["paths"]["/required"]["get"]["security"] == [{"accessToken": []}]
+
+
+async def test_the_client_is_closed_with_the_lifespan_and_the_app_can_start_again(sidecar: FakeSidecar) -> None:
+    """And a lifespan of the app's own still runs."""
+    told: list[str] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[dict[str, str]]:
+        told.append("begun")
+        yield {"kept": "state"}
+        told.append("ended")
+
+    app = FastAPI(lifespan=lifespan)
+    installation = install(app, target=sidecar.target)
+    clients: list[AsyncSessionClient] = []
+    for _ in range(2):
+        async with app.router.lifespan_context(app) as state:
+            assert state == {"kept": "state"}
+            clients.append(installation.client)
+            await installation.client.serving_status()
+    assert told == ["begun", "ended"] * 2
+    assert clients[0] is not clients[1]
+    with pytest.raises(Exception, match="closed"):
+        await clients[1].serving_status()
+    await installation.client.close()
+
+
+async def test_a_client_of_the_callers_is_left_open(client: AsyncSessionClient) -> None:
+    app = FastAPI()
+    install(app, client=client)
+
+    async with app.router.lifespan_context(app):
+        pass
+
+    await client.serving_status()
+
+
+def test_an_app_takes_a_target_or_a_client_not_both(sidecar: FakeSidecar) -> None:
+    with pytest.raises(ValueError, match="one of the two"):
+        install(FastAPI(), target=sidecar.target, client=AsyncSessionClient(sidecar.target))
+
+
+async def test_starlette_alone_is_enough(sidecar: FakeSidecar, client: AsyncSessionClient) -> None:
+    async def who(request: Request) -> Response:
+        session = await starlette_integration.get_session(request, check_database=True)
+        return JSONResponse({"user": session.user_id})
+
+    app = Starlette(
+        routes=[Route("/who", who), Route("/sign-out", starlette_integration.sign_out_endpoint, methods=["POST"])]
+    )
+    starlette_integration.install(app, client=client)
+    headers = [("Authorization", f"Bearer {sidecar.issue_token()}")]
+
+    assert (await call_asgi(app, Sent("GET", "/who", headers))).body == {"user": "ada"}
+    assert (await call_asgi(app, Sent("POST", "/sign-out", headers))).status == 200
+    assert (await call_asgi(app, Sent("GET", "/who", headers))).body["reason"] == "SESSION_REVOKED"
+
+
+async def test_an_app_without_an_installation_says_what_to_call() -> None:
+    async def who(request: Request) -> Response:
+        await starlette_integration.get_session(request)
+        return Response()
+
+    with pytest.raises(RuntimeError, match="install"):
+        await call_asgi(Starlette(routes=[Route("/who", who)]), Sent("GET", "/who"))
+
+
+@pytest.mark.parametrize("path", ["/required", "/async/required"])
+async def test_django_serves_both_kinds_of_views_under_both_kinds_of_server(sidecar: FakeSidecar, path: str) -> None:
+    from django.test.utils import override_settings
+
+    from tests.integration.web import django_app
+
+    sent = Sent("GET", path, [("Authorization", f"Bearer {sidecar.issue_token()}")])
+    with override_settings(SIDEGATE_TARGET=sidecar.target):
+        by_asgi = await call_asgi(django_app.asgi_application, sent)
+        by_wsgi = await asyncio.gather(*(asyncio.to_thread(call_wsgi, django_app.wsgi_application, sent) for _ in "12"))
+
+    assert [(reply.status, reply.body) for reply in (by_asgi, *by_wsgi)] == [(200, {"user": "ada"})] * 3
+
+
+async def test_djangos_middleware_requires_a_session_where_nothing_else_is_said(sidecar: FakeSidecar) -> None:
+    from django.test.utils import override_settings
+
+    from tests.integration.web import django_app
+
+    good = Sent("GET", "/undecorated", [("Authorization", f"Bearer {sidecar.issue_token()}")])
+    with override_settings(SIDEGATE_TARGET=sidecar.target):
+        for sent, status in ((good, 200), (Sent("GET", "/undecorated"), 401)):
+            by_asgi = await call_asgi(django_app.asgi_application, sent)
+            by_wsgi = await asyncio.to_thread(call_wsgi, django_app.wsgi_application, sent)
+            assert [by_asgi.status, by_wsgi.status] == [status, status]
