@@ -3,11 +3,12 @@ call is in flight.
 """
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Protocol, TypeVar
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from sidegate.calls import Call
-from sidegate.errors import VerificationUnavailable
+from sidegate.errors import SidegateError, VerificationUnavailable
 from sidegate.gathering import Attempts, Batch, Failed, Item, Lane, Outcome, expired, may_wait_for_store
 from sidegate.targets import Target
 from sidegate.v1.verification_pb2 import VerifyRequest
@@ -15,11 +16,13 @@ from sidegate.verdicts import Verdict
 
 ResultT = TypeVar("ResultT")
 
+_Answers: TypeAlias = list[Verdict | SidegateError]
+
 
 class Run(Protocol):
     """Sends a call and waits for its result, for so many seconds. Cancelling it cancels the call."""
 
-    def __call__(self, call: Call[ResultT], timeout: float | None) -> Awaitable[ResultT]:
+    def __call__(self, call: Call[ResultT], timeout: float | None) -> Coroutine[Any, Any, ResultT]:
         """What came of it."""
         ...
 
@@ -63,7 +66,7 @@ class _Journey:
 
     def __init__(self, aboard: int) -> None:
         self.aboard = aboard
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[_Answers] | None = None
 
     def get_off(self) -> None:
         self.aboard -= 1
@@ -123,25 +126,23 @@ class _Lane:
             journey = _Journey(len(batch.items))
             for item in batch.items:
                 item.caller.journey = journey
-            journey.task = self._loop.create_task(self._carry(batch))
+            run = batch.items[0].caller.run
+            journey.task = self._loop.create_task(run(batch.call(), batch.seconds_left(now)))
+            # Told by the task itself: one that is cancelled before it begins runs none of its own code.
+            journey.task.add_done_callback(partial(self._land, batch))
         following = self._lane.next_departure(now)
         self._departure = None if following is None else self._loop.call_at(following, self._depart)
 
-    async def _carry(self, batch: Batch[_Caller]) -> None:
-        outcomes: list[Outcome] = []
-        try:
-            run = batch.items[0].caller.run
-            answers = await run(batch.call(), batch.seconds_left(self._loop.time()))
-            outcomes.extend(answers)
-        except asyncio.CancelledError:
-            # Nobody aboard waits any more; unless somebody cancels every task of the loop.
-            outcomes += batch.failed(VerificationUnavailable("the call was cancelled", code="CANCELLED"))
-            raise
-        except Exception as failure:  # noqa: BLE001 - whatever it is, it is the answer to everybody aboard
-            outcomes += batch.failed(failure)
-        finally:
-            for item, outcome in zip(batch.items, outcomes, strict=True):
-                item.caller.take(outcome)
-            self._lane.arrive(batch)
-            # After those who have their answers: whoever of them asks again comes along.
-            self._loop.call_soon(self._depart)
+    def _land(self, batch: Batch[_Caller], task: "asyncio.Task[_Answers]") -> None:
+        outcomes: Sequence[Outcome]
+        if task.cancelled():
+            # Nobody aboard waits any more; unless somebody cancelled every task of the loop.
+            outcomes = batch.failed(VerificationUnavailable("the call was cancelled", code="CANCELLED"))
+        elif (failure := task.exception()) is not None:
+            outcomes = batch.failed(failure)
+        else:
+            outcomes = task.result()
+        for item, outcome in zip(batch.items, outcomes, strict=True):
+            item.caller.take(outcome)
+        self._lane.arrive(batch)
+        self._loop.call_soon(self._depart)  # after those who have their answers: whoever asks again comes along

@@ -76,9 +76,9 @@ class _Lane:
     def ask(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
         caller = _Caller()
         item = Item(question, deadline, caller)
-        with self._lock:
-            self._lane.join(item)
         try:
+            with self._lock:
+                self._lane.join(item)
             while caller.outcome is None:
                 now = time.monotonic()
                 with self._lock:

@@ -51,7 +51,7 @@ def may_share(question: VerifyRequest) -> bool:
 class Failed:
     """How the call that a question travelled in ended, gRPC's own retries included."""
 
-    error: Exception
+    error: BaseException
 
 
 Outcome: TypeAlias = Verdict | SidegateError | Failed
@@ -107,7 +107,7 @@ class Batch(Generic[CallerT]):
         alone = verification_calls.verify(self.items[0].question)
         return Call(alone.path, alone.request, lambda answer: [alone.read(answer)], alone.explain)
 
-    def failed(self, error: Exception) -> list[Failed]:
+    def failed(self, error: BaseException) -> list[Failed]:
         """The end of its call for each of its questions: an exception of its own, for raising one changes it."""
         return [Failed(_copy_of(error)) for _ in self.items]
 
@@ -197,7 +197,7 @@ class Attempts:
         return pause if now + pause < self._deadline else None
 
 
-def _copy_of(error: Exception) -> Exception:
+def _copy_of(error: BaseException) -> BaseException:
     if not isinstance(error, SidegateError):  # a fault of ours or of the caller's; it need not allow copies
         return error
     copied = copy.copy(error)

@@ -96,9 +96,9 @@ class Journal:
         if rejected:
             self._rejected.write(b"".join(each.as_json() for each in rejected))
             os.fsync(self._rejected.fileno())
-        self.tally = tally
         if self._progress_file is not None:
-            self._write(self._progress_file)
+            self._write(self._progress_file, tally)
+        self.tally = tally
 
     def finish(self) -> None:
         """Record that all is done: there is nothing left to resume."""
@@ -134,8 +134,8 @@ class Journal:
                 )
         return tally, rejected_bytes
 
-    def _write(self, progress_file: Path) -> None:
-        kept = {"identity": self._identity, "rejected_bytes": self._rejected.tell(), "tally": asdict(self.tally)}
+    def _write(self, progress_file: Path, tally: Tally) -> None:
+        kept = {"identity": self._identity, "rejected_bytes": self._rejected.tell(), "tally": asdict(tally)}
         beside = progress_file.with_name(f"{progress_file.name}.new")
         with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE), "wb") as file:
             file.write(json.dumps(kept).encode())

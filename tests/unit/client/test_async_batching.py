@@ -326,3 +326,15 @@ def test_whatever_the_interleaving_everybody_gets_the_answer_to_their_own_questi
         assert len(sent) == len(set(sent))
 
     asyncio.run(play())
+
+
+async def test_a_call_that_was_given_up_before_it_began_holds_up_nobody(world: World) -> None:
+    given_up = world.ask("a")
+    await asyncio.sleep(0)  # it has asked, and its question leaves in the same turn in which it is cancelled
+    given_up.cancel()
+    await asyncio.gather(given_up, return_exceptions=True)
+    following = world.ask("b")
+    await turns()
+    assert [arrival.tokens for arrival in world.wire.arrivals] == [["b"]]
+    world.wire.answer(world.wire.arrivals[0])
+    assert user_of(await following) == "b"
