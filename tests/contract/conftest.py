@@ -18,7 +18,7 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield SqliteBackend(tmp_path / "sessions.db")
         return
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    async with server.database() as database:
+    async with server.emptied_database() as database:
         yield await PostgresBackend.on(database)
 
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -45,6 +45,18 @@ scram_iterations = 1
 shared_buffers = 64MB
 autovacuum_naptime = 5s
 log_lock_waits = on
+"""
+
+# Whatever a test left under way could still write.
+_EMPTY = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
+DELETE FROM sidegate.sessions;
+DELETE FROM sidegate.revocation_log;
+DELETE FROM sidegate.requests;
+DELETE FROM sidegate.store;
+INSERT INTO sidegate.store (max_token_lifetime, leeway, max_session_lifetime)
+VALUES ({max_token_lifetime}, {leeway}, {max_session_lifetime})
 """
 
 
@@ -107,6 +119,7 @@ class PostgresServer:
         self.folder = Path(tempfile.mkdtemp(prefix="sidegate-postgres-"))
         self._numbers = itertools.count()
         self._template: Database | None = None
+        self._emptied: Database | None = None
         uid = _UNPRIVILEGED if os.geteuid() == 0 else -1
         try:
             if uid >= 0:
@@ -138,7 +151,7 @@ class PostgresServer:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             self.pid = int(self._ask("start"))
-            while time.monotonic() < deadline and self._is_running():
+            while time.monotonic() < deadline and self.is_running:
                 if self._is_ready():
                     return
                 time.sleep(0.02)
@@ -182,6 +195,15 @@ class PostgresServer:
             yield database
         finally:
             await self._execute(f'DROP DATABASE IF EXISTS "{database.name}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def emptied_database(self) -> AsyncGenerator[Database]:
+        """A migrated database without rows, for tests that change nothing but rows. They take turns at it: a fresh one
+        costs a hundred times as much."""
+        if self._emptied is None:
+            self._emptied = await self._created((await self._migrated_template()).name)
+        await self._emptied.execute(_EMPTY.format_map(asdict(LIMITS)))
+        yield self._emptied
 
     async def _migrated_template(self) -> Database:
         if self._template is None:
@@ -259,7 +281,9 @@ class PostgresServer:
         os.kill(self.pid, number)
         self._ask("wait")
 
-    def _is_running(self) -> bool:
+    @property
+    def is_running(self) -> bool:
+        """Whether its process is there."""
         try:
             # The guard has not waited for it: one that has ended is a zombie.
             return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
