@@ -214,7 +214,7 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(bench: Bench) -> Non
     for watch in watches:
         watch.cancel()
 
-    await until(lambda: bench.admin.service._watches == 0)  # pyright: ignore[reportPrivateUsage]
+    await until(lambda: bench.admin.service._watches == 0)  # pyright: ignore[reportPrivateUsage] - as above
     await until(lambda: len(asyncio.all_tasks()) <= tasks + 2)  # grpc's own, for the connection
     assert [
         each

@@ -98,7 +98,7 @@ class FeedHello(google.protobuf.message.Message):
     """The salt of every digest in this stream. See FeedRevocation."""
     @property
     def revision(self) -> sidegate.v1.session_pb2.Revision:
-        """The position that the stream starts from."""
+        """The position that the stream starts from. If it is the `after` that was asked for, no revocation was missed."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class FeedCheckpoint(google.protobuf.message.Message):
 
     @property
     def last_read_age(self) -> google.protobuf.duration_pb2.Duration:
-        """How long ago the sidecar last read the database."""
+        """How long ago the sidecar last read the database and found nothing beyond `revision`."""
 
     @property
     def sent_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
