@@ -1,5 +1,6 @@
 -- Remove up to $3 entries whose time came by $1, but never the newest, $2; and tell followers so. None as long as a
 -- session that ended by $4 is left: it could be registered again, and would go on where it was revoked.
+-- (By its end the oldest is found in an index; whether any exists, a planner may look for in the whole table.)
 WITH removed AS (
     DELETE FROM sidegate.revocation_log
     WHERE
@@ -9,7 +10,7 @@ WITH removed AS (
             WHERE
                 forget_time <= $1
                 AND sequence < $2
-                AND NOT EXISTS (SELECT 1 FROM sidegate.sessions WHERE session_expire_time <= $4)
+                AND coalesce((SELECT min(session_expire_time) FROM sidegate.sessions) > $4, true)
             ORDER BY forget_time
             LIMIT $3
         )
