@@ -48,8 +48,8 @@ def checkpoint(sent: float, sequence: int = 0) -> bytes:
     return Response(checkpoint=event).SerializeToString()
 
 
-def revoked(handle: str, sequence: int) -> bytes:
-    subject = feed_pb2.FeedRevocation(session_digest=digest_of(SALT, SESSION, ISSUER, handle))
+def revoked(handle: str, sequence: int, *, salt: bytes = SALT) -> bytes:
+    subject = feed_pb2.FeedRevocation(session_digest=digest_of(salt, SESSION, ISSUER, handle))
     event = feed_pb2.FeedRevocations(revision=revision(sequence), revocations=[subject])
     return Response(revocations=event).SerializeToString()
 
@@ -161,6 +161,32 @@ def test_a_hit_needs_a_checkpoint_of_the_last_three_seconds(clocks: Clocks) -> N
     clocks.advance(0.002)
     assert not find(cache, "t")
     assert cache.statistics().bypassed_late == 1
+
+
+def test_a_clock_that_is_set_back_prolongs_nothing(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    clocks.advance(1.2)
+    assert cache.take(checkpoint(clocks.wall - 1.2))
+    keep(cache, "t", good("s-1"))
+    clocks.wall -= 600
+    clocks.advance(1.7)
+    assert find(cache, "t")
+    clocks.advance(0.2)
+    assert not find(cache, "t")
+
+
+def test_a_new_beginning_brings_its_own_salt(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    keep(cache, "t", good("s-1"))
+    event = feed_pb2.FeedHello(revision=revision(0), digest_salt=b"another")
+    assert cache.take(Response(hello=event).SerializeToString())
+    assert cache.take(checkpoint(clocks.wall))
+    assert not find(cache, "t")
+    keep(cache, "t", good("s-1"))
+    assert cache.take(revoked("s-1", 1))
+    assert find(cache, "t")
+    assert cache.take(revoked("s-1", 2, salt=b"another"))
+    assert not find(cache, "t")
 
 
 def test_a_suspension_that_stops_the_steady_clock_is_seen_by_the_other(clocks: Clocks) -> None:

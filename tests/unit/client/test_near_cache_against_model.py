@@ -328,6 +328,12 @@ class World(RuleBasedStateMachine):
         if pending is not None:
             self.cache.keep(pending, self.decide(ask, token))
 
+    def sign_in(self, who: int) -> None:
+        """Make that token one that nobody has seen yet."""
+        token = self.tokens[who].anew()
+        self.tokens = [*self.tokens[:who], token, *self.tokens[who + 1 :]]
+        self.old_tokens = [*self.old_tokens, token][-8:]
+
     # What would take many steps, and is where the others start from.
 
     @initialize()
@@ -341,9 +347,8 @@ class World(RuleBasedStateMachine):
         if self.wire is None:
             self.open_stream(0.0)
             self.deliver(1000)
-        self.tokens = [token.anew() for token in self.tokens]
-        self.old_tokens = [*self.old_tokens, *self.tokens][-8:]
         for who in whose:
+            self.sign_in(who)
             self.call(Ask(who))
 
     @precondition(lambda self: not cast("World", self).was_set)
@@ -364,29 +369,35 @@ class World(RuleBasedStateMachine):
 
     @rule(
         who=st.integers(0, 3),
-        what=st.sampled_from(["session", "user", "tenant", "key", "generation", "break", "restore"]),
+        what=st.sampled_from(
+            ["session", "user", "tenant", "key", "generation", "break", "break, generation", "restore"]
+        ),
         decided_first=st.booleans(),
     )
     def overtake_a_call(self, who: int, what: str, *, decided_first: bool) -> None:
         """Something happens, and the feed tells of it, between a call's departure and the arrival of its answer."""
         ask = Ask(who)
+        self.sign_in(who)
         token, pending = self.ask(ask)
-        if pending is None:
-            return
+        assert pending is not None
         verdict = self.decide(ask, token)
-        if what == "generation":
-            self.change_keys(token.issuer, delivered=True)
-        elif what == "restore":
-            self.restore_a_backup()
-            self.beat(0.0, 0.0, 0.0, in_flight=False)
-        elif what == "break":
-            if self.wire is not None:
-                self.break_stream()
-            self.revoke("session", who, delivered=False)
-            self.open_stream(0.0)
-            self.deliver(1000)
-        else:
-            self.revoke(cast("Kind", what), who, delivered=True)
+        match what:
+            case "generation":
+                self.change_keys(token.issuer, delivered=True)
+            case "restore":
+                self.restore_a_backup()
+                self.beat(0.0, 0.0, 0.0, in_flight=False)
+            case "break" | "break, generation":
+                if self.wire is not None:
+                    self.break_stream()
+                if what == "break":
+                    self.revoke("session", who, delivered=False)
+                else:
+                    self.change_keys(token.issuer, delivered=False)
+                self.open_stream(0.0)
+                self.deliver(1000)
+            case _:
+                self.revoke(cast("Kind", what), who, delivered=True)
         self.cache.keep(pending, verdict if decided_first else self.decide(ask, token))
 
     @invariant()
