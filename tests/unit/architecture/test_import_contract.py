@@ -30,8 +30,10 @@ BREACHES = [
     ("sidecar/sidegate_sidecar/verifier.py", "import grpc", GRPC),
     ("sidecar/sidegate_sidecar/tokens/__init__.py", "from google.protobuf import any_pb2", GRPC),
     ("sidecar/sidegate_sidecar/revocations/__init__.py", "import sqlite3", SQL),
+    ("sidecar/sidegate_sidecar/stores.py", "import asyncpg", SQL),
     ("sidecar/sidegate_sidecar/store/__init__.py", "import aiohttp", HTTP),
     ("sidecar/sidegate_sidecar/administration.py", "import sidegate_sidecar.store.sqlite", BACKEND),
+    ("sidecar/sidegate_sidecar/administration.py", "import sidegate_sidecar.store.postgres", BACKEND),
     ("sidecar/sidegate_sidecar/keys/__init__.py", "import sidegate_sidecar.settings", SETTINGS),
     ("sidecar/sidegate_sidecar/app.py", "import sidegate_sidecar.development", DEVELOPMENT),
 ]

@@ -4,15 +4,18 @@
 WITH removed AS (
     DELETE FROM sidegate.revocation_log
     WHERE
-        sequence IN (
-            SELECT sequence
-            FROM sidegate.revocation_log
-            WHERE
-                forget_time <= $1
-                AND sequence < $2
-                AND coalesce((SELECT min(session_expire_time) FROM sidegate.sessions) > $4, true)
-            ORDER BY forget_time
-            LIMIT $3
+        sequence = ANY (
+            -- An array, and not IN: a planner that expects many may join the whole table.
+            ARRAY(
+                SELECT sequence
+                FROM sidegate.revocation_log
+                WHERE
+                    forget_time <= $1
+                    AND sequence < $2
+                    AND coalesce((SELECT min(session_expire_time) FROM sidegate.sessions) > $4, true)
+                ORDER BY forget_time
+                LIMIT $3
+            )
         )
     RETURNING sequence
 ),
