@@ -1,6 +1,8 @@
 """Sequences are in commit order, whoever is stopped in the middle of a revocation."""
 
 import asyncio
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,3 +86,27 @@ async def test_the_second_takes_the_place_of_a_first_that_is_rolled_back(scene: 
             assert (await second).revision.sequence == 1
             await gate.open()
             assert (await first).revision.sequence == 2, "the client repeats what failed"
+
+
+async def test_a_sidecar_that_freezes_in_its_transaction_holds_up_nobody_for_long(
+    scene: Scene, database: Database
+) -> None:
+    frozen = scene.sidecar("a").process
+    with revoker(scene, "a") as one, revoker(scene, "b") as other:
+        async with gate_before(database, "first") as gate:
+            first = asyncio.create_task(asyncio.to_thread(one.revoke_session, "first"))
+            await gate.wait_until_reached()
+            frozen.send_signal(signal.SIGSTOP)
+            try:
+                await gate.open()  # it holds the log lock, and will not commit
+                began = time.monotonic()
+                second = await asyncio.to_thread(other.revoke_session, "second")
+                took = time.monotonic() - began
+            finally:
+                frozen.send_signal(signal.SIGCONT)
+            print(f"a frozen sidecar held up another's revocation for {took:.2f} s")  # noqa: T201 - wanted
+            assert second.revision.sequence == 1, "what was frozen has been rolled back"
+            assert (await first).revision.sequence == 2, "and its client repeats it"
+    for recorder in scene.recorders.values():
+        for handle in ("first", "second"):
+            assert recorder.verify(scene.log_in(handle), check_database=True).answer is Answer.REVOKED
