@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from sidegate_sidecar.errors import IndexNotLoaded, ShuttingDown
-from sidegate_sidecar.model import SECOND, KeySet, Revision, RevocationKind
+from sidegate_sidecar.model import SECOND, KeySet, LogPage, Revision, RevocationKind
 from sidegate_sidecar.revocations.feed import (
     CHECKPOINT_SECONDS,
     MAX_REVOCATIONS,
@@ -315,6 +315,44 @@ async def test_an_index_that_forgets_is_replaced_and_no_watcher_notices() -> Non
         assert (len(index), index.revision.sequence) == (15, 35)
         assert len(watcher.hellos) == 1
         assert watcher.told == subjects_of(SALT, bench.log.entries[-5:])
+
+
+class GrowsAsItIsRead(ScriptedLog):
+    """Just as the last page of a load has been made, another entry is written, of which nobody is told."""
+
+    loading = False
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        self.loading = self.loading or limit == 1
+        page = await super().read_log(first, limit)
+        if self.loading and limit > 1 and page.entries[-1].sequence == page.head:
+            self.loading, self.wakes = False, False
+            self.append()
+        return page
+
+
+@in_virtual_time
+async def test_what_is_revoked_as_another_index_takes_its_place_is_missed_by_nobody() -> None:
+    log = GrowsAsItIsRead()
+    log.append(30)
+    bench = Bench(log, worth_forgetting=10)
+    run = asyncio.create_task(bench.follower.run())
+    await asyncio.sleep(2 * POLL_SECONDS)
+    before, watcher, began = bench.follower.index, bench.watch(), log.head
+    await asyncio.sleep(MOMENT)
+    log.compact(lambda each: each.sequence <= 20)
+    await asyncio.sleep(POLL_SECONDS)
+
+    index = bench.follower.index
+    assert index is not None
+    assert index is not before
+    assert log.head == began + 1
+    assert index.revision == log.revision
+    assert all(has_revoked(index, each.subject) for each in log.entries)
+    assert watcher.told == subjects_of(SALT, log.entries[-1:])
+    await watcher.end()
+    run.cancel()
+    await asyncio.wait([run])
 
 
 # Snapshots.
