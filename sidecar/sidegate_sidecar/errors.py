@@ -139,6 +139,43 @@ class NotSupported(RequestRefused):
         super().__init__(message, reason="NOT_SUPPORTED")
 
 
+class AccessRefused(RequestRefused):
+    """The caller may not do this. They are told no more: `cause` is for the audit log.
+
+    Args:
+        message: What the caller is told.
+        reason: A name of `ErrorReason`.
+        cause: What was missing.
+        actor: Who it was. Empty: not known.
+    """
+
+    def __init__(
+        self, message: str, *, reason: str, cause: str, actor: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message, reason=reason, metadata=metadata)
+        self.cause = cause
+        self.actor = actor
+
+
+class Unauthenticated(AccessRefused):
+    """Nobody knows who is calling."""
+
+    def __init__(self, cause: str, *, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__("the caller is not authenticated", reason="UNAUTHENTICATED", cause=cause, metadata=metadata)
+
+
+class PermissionDenied(AccessRefused):
+    """The caller is known, and has no role for this."""
+
+    def __init__(self, cause: str, *, actor: str) -> None:
+        super().__init__(
+            "the caller has no role for this RPC on this issuer and tenant",
+            reason="PERMISSION_DENIED",
+            cause=cause,
+            actor=actor,
+        )
+
+
 class StartupError(SidegateError):
     """The sidecar cannot start as it is configured. The message tells an operator what to change."""
 

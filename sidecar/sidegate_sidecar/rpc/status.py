@@ -13,10 +13,12 @@ from sidegate_sidecar.errors import (
     InvalidRequest,
     NotFound,
     NotSupported,
+    PermissionDenied,
     PreconditionFailed,
     Rejected,
     RequestRefused,
     Shed,
+    Unauthenticated,
     Undecided,
 )
 from sidegate_sidecar.logs import places
@@ -30,6 +32,8 @@ _CODES: tuple[tuple[type[RequestRefused], grpc.StatusCode], ...] = (
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (PreconditionFailed, grpc.StatusCode.FAILED_PRECONDITION),
     (NotSupported, grpc.StatusCode.UNIMPLEMENTED),
+    (PermissionDenied, grpc.StatusCode.PERMISSION_DENIED),
+    (Unauthenticated, grpc.StatusCode.UNAUTHENTICATED),
 )
 
 

@@ -4,6 +4,7 @@ Built on pydantic itself rather than pydantic-settings, which stops at the first
 be; whoever configures a pod wants every mistake in one go.
 """
 
+from sidegate_sidecar.settings.admin_access import GrantEntry
 from sidegate_sidecar.settings.issuer_entry import IssuerEntry
 from sidegate_sidecar.settings.loading import load_settings, load_store_settings, misspelt_variables
 from sidegate_sidecar.settings.mistakes import SettingsInvalid
@@ -12,6 +13,7 @@ from sidegate_sidecar.settings.values import PREFIX
 
 __all__ = [
     "PREFIX",
+    "GrantEntry",
     "IssuerEntry",
     "Settings",
     "SettingsInvalid",

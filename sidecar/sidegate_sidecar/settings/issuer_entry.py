@@ -41,7 +41,7 @@ def _known_algorithms(names: tuple[str, ...]) -> tuple[str, ...]:
 class IssuerEntry(BaseModel):
     """One trusted issuer. Exactly one of `jwks_url`, `jwks_file`, `pem_file` and `discovery` says where its keys are.
 
-    An empty `session_claim` waives the session handle; absent, the preset names it.
+    An empty `session_claim` waives the session handle; absent, the preset names it, but for an issuer of admin tokens.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +68,7 @@ class IssuerEntry(BaseModel):
     issuer_claim_absent: bool = False
     issuer_clock_skew: Duration = 2 * SECOND
     unknown_sessions: Literal["accept", "reject"] | None = None
+    admin_use: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +77,10 @@ class IssuerEntry(BaseModel):
         if not isinstance(values, Mapping):
             return values
         given = cast("Mapping[str, object]", values)
-        return {**_PRESETS.get(str(given.get("preset", "oidc")), {}), **given}
+        preset = dict(_PRESETS.get(str(given.get("preset", "oidc")), {}))
+        if given.get("admin_use") is True:  # machines have tokens, and no sessions
+            preset["session_claim"] = ""
+        return {**preset, **given}
 
     @model_validator(mode="wrap")
     @classmethod
@@ -122,6 +126,17 @@ def _mistakes_between(entry: IssuerEntry, unusable: frozenset[str]) -> Iterator[
         yield _mistake("needs anti_csrf_claim", "anti_csrf_required")
     if entry.unknown_sessions == "reject" and not entry.session_claim:
         yield _mistake(f"{WAIVED_AND_REJECTED}: session_claim is empty", "unknown_sessions")
+    if entry.admin_use:
+        yield from _mistakes_in_admin_use(entry, unusable)
+
+
+def _mistakes_in_admin_use(entry: IssuerEntry, unusable: frozenset[str]) -> Iterator[InitErrorDetails]:
+    if not entry.audiences and "audiences" not in unusable:
+        yield _mistake("needs audiences: a token of the issuer for anything else would do", "admin_use")
+    if entry.issuer_claim_absent:
+        yield _mistake("cannot stand beside issuer_claim_absent: whose token it is must be certain", "admin_use")
+    if "#" in entry.issuer:
+        yield _mistake("must hold no # with admin_use: it ends the issuer in the subject of a grant", "issuer")
 
 
 def _mistakes_in_key_source(entry: IssuerEntry, unusable: frozenset[str]) -> Iterator[InitErrorDetails]:

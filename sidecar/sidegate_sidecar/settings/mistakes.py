@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic_core import ErrorDetails
 
 from sidegate_sidecar.errors import StartupError
+from sidegate_sidecar.settings.admin_access import GrantEntry
 from sidegate_sidecar.settings.issuer_entry import FIELD_ERROR, IssuerEntry
 from sidegate_sidecar.settings.schema import Settings
 from sidegate_sidecar.settings.values import PREFIX
@@ -20,7 +21,6 @@ _WORDS: Mapping[str, str] = {
     "too_short": "must not be empty",
     "tuple_type": "must be a list",
     "dict_type": "must be a JSON object, in TOML a table",
-    "model_type": "must be an entry: a JSON object, in TOML [[issuers]]",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be a whole number",
@@ -77,19 +77,22 @@ def explain(error: ErrorDetails, sources: Sources) -> str:
 def _problem(error: ErrorDetails, setting: str, path: list[int | str]) -> str:
     match error["type"]:
         case "extra_forbidden":
-            return _unknown(str(path[-1])) if path else _unknown_at_the_top(setting)
+            entry = GrantEntry if setting == "admin_grants" else IssuerEntry
+            return _unknown(str(path[-1]), entry) if path else _unknown_at_the_top(setting)
         case "missing" if setting == "issuers" and not path:
             return f"no issuer is configured; set {PREFIX}ISSUER, or {PREFIX}ISSUERS to a JSON list of entries"
-        case "tuple_type" if setting == "issuers" and not path:
-            return "must be a list of entries; in TOML write [[issuers]]"
+        case "tuple_type" if setting in ("issuers", "admin_grants") and not path:
+            return f"must be a list of entries; in TOML write [[{setting}]]"
+        case "model_type":
+            return f"must be an entry: a JSON object, in TOML [[{setting}]]"
         case known if known in _WORDS:
             return _WORDS[known].format_map(error.get("ctx", {}))
         case _:
             return error["msg"].removeprefix("Value error, ")
 
 
-def _unknown(field: str) -> str:
-    close = difflib.get_close_matches(field, list(IssuerEntry.model_fields), n=1)
+def _unknown(field: str, entry: type[IssuerEntry | GrantEntry]) -> str:
+    close = difflib.get_close_matches(field, list(entry.model_fields), n=1)
     return "no such setting" + (f"; did you mean {close[0]}?" if close else "")
 
 
