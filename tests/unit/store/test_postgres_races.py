@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from sidegate_sidecar.errors import PreconditionFailed
-from sidegate_sidecar.model import SECOND
+from sidegate_sidecar.model import SECOND, Removed
 from sidegate_sidecar.store.postgres import PostgresStore
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, NOW, OPS, log_of, revoke_user, session
@@ -219,3 +219,28 @@ async def test_one_revocation_is_one_notification_and_a_login_is_none(database: 
         channels = [await asyncio.wait_for(heard.get(), 20) for _ in range(2)]
 
     assert channels == ["sidegate_log", "end"]
+
+
+async def test_compaction_passes_over_a_session_that_is_being_registered_again(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.register([session(f"s{number}", create_time=1, expire_time=2 + number) for number in range(3)])
+
+    async with held(database, "UPDATE sidegate.sessions SET session_expire_time = 9 WHERE session_handle = 's1'"):
+        assert (await store.compact(10)).sessions == 2
+        assert (await store.compact(10)).sessions == 0
+
+    assert (await store.compact(10)).sessions == 1
+
+
+async def test_no_entry_is_removed_while_a_session_of_its_time_is_left(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.register([session("s1", create_time=1, expire_time=2)])
+    await store.revoke_sessions(ISSUER, ["s1", "s2"], OPS)
+    await database.execute("UPDATE sidegate.revocation_log SET forget_time = 1")
+
+    async with held(database, "SELECT FROM sidegate.sessions FOR UPDATE"):
+        assert await store.compact(10) == Removed(0, 0)
+
+    assert await store.compact(10) == Removed(1, 1)
