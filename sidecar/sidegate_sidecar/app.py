@@ -23,9 +23,11 @@ from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.revocations.feed import RevocationFeed
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.feed import RevocationFeedService
+from sidegate_sidecar.rpc.forwarding import Forwarding
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.verification import VerificationService
 from sidegate_sidecar.settings import Settings
+from sidegate_sidecar.sign_out import Revokes, SignOut
 from sidegate_sidecar.stores import StoreSide, open_store
 from sidegate_sidecar.verifier import Backing, Verifier
 
@@ -80,23 +82,42 @@ class Sidecar:
         if side is not None:
             feed = RevocationFeed(side.follower)
             key_ring.add_listener(feed.key_set_changed)
-        endpoints = [self._data_plane(key_ring, side, feed)]
-        if side is not None and settings.admin_listen:
-            endpoints.append(self._admin_plane(key_ring, side, feed))
+        administration = self._administration(key_ring, side)
+        endpoints = [self._data_plane(key_ring, side, feed, administration or self._forwarding(side))]
+        if side is not None and administration is not None:
+            endpoints.append(self._admin_plane(administration, feed))
             self._in_background(compact_for_ever(side.store, settings.compaction_interval / SECOND))
         self._owned.push_async_callback(_stop_all, endpoints, feed, settings.shutdown_grace / SECOND)
         bound = [await endpoint.start() for endpoint in endpoints]
         self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
         return bound[0], bound[1] if len(bound) > 1 else []
 
-    def _data_plane(self, key_ring: KeyRing, side: StoreSide | None, feed: RevocationFeed | None) -> Endpoint:
+    def _administration(self, key_ring: KeyRing, side: StoreSide | None) -> Administration | None:
+        if side is None or not self._settings.admin_listen:
+            return None
+        accepts_unknown = {
+            issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
+        }
+        return Administration(side.store, side.follower, key_ring, accepts_unknown)
+
+    def _forwarding(self, side: StoreSide | None) -> Forwarding | None:
+        # Without a store this sidecar would go on accepting what it has had revoked elsewhere.
+        if side is None or self._settings.admin_target is None:
+            return None
+        forwarding = Forwarding(str(self._settings.admin_target), side.follower)
+        self._owned.push_async_callback(forwarding.close)
+        return forwarding
+
+    def _data_plane(
+        self, key_ring: KeyRing, side: StoreSide | None, feed: RevocationFeed | None, revokes: Revokes | None
+    ) -> Endpoint:
         settings = self._settings
         authenticator = Authenticator(
             [issuer.policy for issuer in self._issuers], key_ring, remembered=settings.remembered_tokens
         )
         backing = None if side is None else Backing(side.follower, side.lookup)
         verifier = Verifier(authenticator, backing, clock=wall_clock, max_revocation_lag=settings.max_revocation_lag)
-        verification = VerificationService(verifier, lambda: serving_status(key_ring, side))
+        verification = VerificationService(verifier, SignOut(verifier, revokes), lambda: serving_status(key_ring, side))
         return Endpoint(
             [
                 Service(
@@ -110,12 +131,8 @@ class Sidecar:
             reflection_enabled=settings.reflection,
         )
 
-    def _admin_plane(self, key_ring: KeyRing, side: StoreSide, feed: RevocationFeed | None) -> Endpoint:
+    def _admin_plane(self, administration: Administration, feed: RevocationFeed | None) -> Endpoint:
         settings = self._settings
-        accepts_unknown = {
-            issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
-        }
-        administration = Administration(side.store, side.follower, key_ring, accepts_unknown)
         return Endpoint(
             [
                 Service(

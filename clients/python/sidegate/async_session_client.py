@@ -118,9 +118,13 @@ class AsyncSessionClient(AsyncioClient):
         access_token: str,
         scope: SignOutScope = SignOutScope.THIS_SESSION,
         *,
+        anti_csrf_token: str | None = None,
         timeout: float | None = None,
     ) -> SessionsEnded:
         """End sessions of the token's own holder. When it returns, the revocation is durable. Never retried.
+
+        Args:
+            anti_csrf_token: As `verify` takes it.
 
         Raises:
             SessionRejected: The token is not good; SESSION_REVOKED may mean that an earlier attempt went through.
@@ -128,7 +132,9 @@ class AsyncSessionClient(AsyncioClient):
             NotSupported: This sidecar can neither write to a store nor forward to one that can.
             InvalidRequest, PreconditionFailed, Unauthenticated, PermissionDenied, ClientClosed: As their names say.
         """
-        return await self._run(verification_calls.sign_out(access_token, scope), timeout)
+        return await self._run(
+            verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout
+        )
 
     async def serving_status(self, *, timeout: float | None = None) -> ServingStatus:
         """What the sidecar knows and how old it is. Raises: VerificationUnavailable, ClientClosed."""
@@ -145,6 +151,21 @@ class AsyncSessionClient(AsyncioClient):
             feed, self._feed = self._feed, None
             await feed.join()
         await super().close()
+
+    def before_fork(self) -> None:
+        """For `forking`: also let go of a feed whose loop is closed."""
+        super().before_fork()
+        if self._loop is None:
+            self._feed = None
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """For `forking`: in the child, begin with an empty near cache and leave the parent's feed alone."""
+        if in_child:
+            self._inherited = (self._inherited, self._feed)
+            self._feed = None
+            if self._near_cache is not None:
+                self._near_cache = self._near_cache.emptied()
+        super().after_fork(in_child=in_child)
 
     def _recall(
         self,

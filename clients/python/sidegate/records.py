@@ -80,7 +80,8 @@ class Revocation:
         key_id: KEY: the key's `kid`, where it was given.
         key_thumbprint: KEY: the key's RFC 7638 thumbprint.
         revoke_time: By the database's clock.
-        actor: The authenticated caller, or "local-socket" where there was none.
+        actor: The authenticated caller, or "local-socket" where there was none. "self-sign-out": the holder of the
+            session, or of another of the same user.
         reason: As the caller put it.
         request_id: The caller's.
         cause_sequence: SESSION: the sequence of the revocation of its user or tenant that ended it. None: it was

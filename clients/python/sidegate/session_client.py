@@ -116,9 +116,13 @@ class SessionClient(BlockingClient):
         access_token: str,
         scope: SignOutScope = SignOutScope.THIS_SESSION,
         *,
+        anti_csrf_token: str | None = None,
         timeout: float | None = None,
     ) -> SessionsEnded:
         """End sessions of the token's own holder. When it returns, the revocation is durable. Never retried.
+
+        Args:
+            anti_csrf_token: As `verify` takes it.
 
         Raises:
             SessionRejected: The token is not good; SESSION_REVOKED may mean that an earlier attempt went through.
@@ -126,7 +130,7 @@ class SessionClient(BlockingClient):
             NotSupported: This sidecar can neither write to a store nor forward to one that can.
             InvalidRequest, PreconditionFailed, Unauthenticated, PermissionDenied, ClientClosed: As their names say.
         """
-        return self._run(verification_calls.sign_out(access_token, scope), timeout)
+        return self._run(verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout)
 
     def serving_status(self, *, timeout: float | None = None) -> ServingStatus:
         """What the sidecar knows and how old it is. Raises: VerificationUnavailable, ClientClosed."""
@@ -145,6 +149,20 @@ class SessionClient(BlockingClient):
         super().close()
         if feed is not None:
             feed.join()
+
+    def before_fork(self) -> None:
+        """For `forking`: also end the feed."""
+        super().before_fork()
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            feed.stop()
+            feed.join()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """For `forking`: in the child, begin with an empty near cache."""
+        if in_child and self._near_cache is not None:
+            self._near_cache = self._near_cache.emptied()
+        super().after_fork(in_child=in_child)
 
     def _recall(
         self,

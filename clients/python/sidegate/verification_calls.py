@@ -140,13 +140,14 @@ def session_of(verdict: Verdict) -> Session:
     return verdict.outcome
 
 
-def sign_out(access_token: str, scope: SignOutScope) -> Call[SessionsEnded]:
+def sign_out(access_token: str, scope: SignOutScope, *, anti_csrf_token: str | None) -> Call[SessionsEnded]:
     """End sessions of the token's holder. Raises: SessionRejected, TypeError, InvalidRequest, as `verify_request`."""
     if rejection := token_rejection(access_token):
         raise SessionRejected(rejection, Evidence(EvidenceSource.LOCAL))
     request = verification_pb2.SignOutRequest(
         access_token=access_token,
         scope=verification_pb2.SignOutScope.Value(f"SIGN_OUT_SCOPE_{SignOutScope(scope)}"),
+        anti_csrf_token=optional_text("anti_csrf_token", anti_csrf_token),
     )
     return call(
         f"{_SERVICE}SignOut",

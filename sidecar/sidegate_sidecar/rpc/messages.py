@@ -40,6 +40,14 @@ def demand_from(request: verification_pb2.VerifyRequest) -> model.Demand:
     )
 
 
+def sign_out_demand_from(request: verification_pb2.SignOutRequest) -> model.Demand:
+    """The token to sign out with, and what it must be good for."""
+    return model.Demand(
+        access_token=request.access_token,
+        anti_csrf_token=request.anti_csrf_token if request.HasField("anti_csrf_token") else None,
+    )
+
+
 def response_from(verdict: model.Verdict) -> verification_pb2.VerifyResponse:
     """The verdict as Verify answers it."""
     outcome, evidence = verdict.outcome, evidence_from(verdict.evidence)

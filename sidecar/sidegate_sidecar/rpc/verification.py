@@ -6,7 +6,7 @@ from google.rpc.status_pb2 import Status
 from sidegate.v1 import verification_pb2 as v1
 from sidegate.v1 import verification_pb2_grpc
 
-from sidegate_sidecar.errors import InvalidRequest, NotSupported
+from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import ServingStatus, StoreState, Verdict
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.messages import (
@@ -15,23 +15,30 @@ from sidegate_sidecar.rpc.messages import (
     key_set_status_from,
     response_from,
     revision_from,
+    sign_out_demand_from,
 )
 from sidegate_sidecar.rpc.status import status_from
+from sidegate_sidecar.sign_out import SignOut, SignOutScope
 from sidegate_sidecar.verifier import Verifier
 
 MAX_BATCH = 256  # with the cap on tokens, 4 MiB of them
 
+_SCOPES = {v1.SignOutScope.Value(f"SIGN_OUT_SCOPE_{scope.value}"): scope for scope in SignOutScope} | {
+    v1.SIGN_OUT_SCOPE_UNSPECIFIED: SignOutScope.THIS_SESSION
+}
 _STORE_STATES = {state: v1.StoreState.Value(f"STORE_STATE_{state.value}") for state in StoreState}
 
 
 class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     """Args:
     verifier: Decides.
+    sign_out: Ends sessions of a token's holder.
     serving_status: What the sidecar knows and how old it is.
     """
 
-    def __init__(self, verifier: Verifier, serving_status: Callable[[], ServingStatus]) -> None:
+    def __init__(self, verifier: Verifier, sign_out: SignOut, serving_status: Callable[[], ServingStatus]) -> None:
         self._verifier = verifier
+        self._sign_out = sign_out
         self._serving_status = serving_status
 
     async def Verify(self, request: v1.VerifyRequest, context: Context) -> v1.VerifyResponse:
@@ -52,7 +59,8 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
 
     async def SignOut(self, request: v1.SignOutRequest, context: Context) -> v1.SignOutResponse:
         """As verification.proto says."""
-        raise NotSupported("this release cannot sign out yet; an admin service can revoke the session")
+        outcome = await self._sign_out.sign_out(sign_out_demand_from(request), _scope_from(request.scope))
+        return v1.SignOutResponse(revoked_count=outcome.revoked_count, revision=revision_from(outcome.revision))
 
     async def GetServingStatus(
         self, request: v1.GetServingStatusRequest, context: Context
@@ -66,6 +74,12 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
             index_lag=None if status.index_lag is None else duration_from(status.index_lag),
             store_state=_STORE_STATES[status.store_state],
         )
+
+
+def _scope_from(scope: v1.SignOutScope.ValueType) -> SignOutScope:
+    if scope not in _SCOPES:  # a newer client's: to end fewer sessions than it asked for would be no answer
+        raise InvalidRequest("scope", "is none that this sidecar knows")
+    return _SCOPES[scope]
 
 
 def _result_from(outcome: Verdict | Exception) -> v1.BatchVerifyResult:

@@ -10,7 +10,16 @@ from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros
 from sidegate_sidecar.revocations.follower import POLL_SECONDS
 from sidegate_sidecar.settings.issuer_entry import WAIVED_AND_REJECTED, IssuerEntry
-from sidegate_sidecar.settings.values import PREFIX, Count, Duration, FilePath, Listeners, PositiveDuration, parse_json
+from sidegate_sidecar.settings.values import (
+    PREFIX,
+    Count,
+    Duration,
+    FilePath,
+    Listeners,
+    PositiveDuration,
+    Target,
+    parse_json,
+)
 from sidegate_sidecar.tokens import MAX_LEEWAY
 
 ADMIN_ON_LOOPBACK = "admin_on_loopback"
@@ -73,6 +82,7 @@ class Settings(StoreSettings):
     listen: Annotated[Listeners, Field(min_length=1)] = (Listener(path=Path("/run/sidegate/sidegate.sock")),)
     admin_listen: Listeners = ()  # after store_url and listen, which its validator looks at
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(parse_json), Field(min_length=1)]
+    admin_target: Target | None = None
     unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
     max_revocation_lag: Duration | None = None
     compaction_interval: PositiveDuration = 60 * SECOND
@@ -112,6 +122,15 @@ class Settings(StoreSettings):
                     " (and on loopback by `sidegate dev`)"
                 )
         return listeners
+
+    @field_validator("admin_target")
+    @classmethod
+    def _admin_is_near(cls, target: Listener | None) -> Listener | None:
+        if target is not None and not target.is_local:
+            raise ValueError(f"{target}: what is sent there is neither encrypted nor authenticated; keep it on this host")
+        if target is not None and target.path is None and not target.port:
+            raise ValueError(f"{target}: needs a port")
+        return target
 
     @field_validator("unknown_sessions")
     @classmethod

@@ -68,6 +68,7 @@ def _positive(span: Micros) -> Micros:
 Duration = Annotated[Micros, BeforeValidator(_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Target = Annotated[Listener, BeforeValidator(_listener)]
 Listeners = Annotated[tuple[Listener, ...], BeforeValidator(_listeners)]
 FilePath = Annotated[Path, BeforeValidator(_not_empty)]
 Count = Annotated[int, BeforeValidator(_not_a_flag), Field(ge=0)]

@@ -313,13 +313,6 @@ def test_what_is_only_validated_is_answered_and_not_done(
     assert client.verify(token, check_database=True).user_id == user
 
 
-def test_signing_out_is_unimplemented(client: SessionClient, issuer: FakeIssuer) -> None:
-    with pytest.raises(NotSupported) as refused:
-        client.sign_out(issuer.mint("alice", "signing-out"))
-    assert refused.value.code == "UNIMPLEMENTED"
-    assert client.verify(issuer.mint("alice", "signing-out")).user_id == "alice"
-
-
 def test_the_data_plane_can_neither_revoke_nor_register(sidecar: Sidecar, user: str) -> None:
     with RevocationClient(sidecar.target, timeout=10) as misplaced:
         with pytest.raises(NotSupported):

@@ -164,6 +164,7 @@ QUESTIONS = {
         refused(RejectionReason.EXPIRED), {"iat": at(-100), "exp": at(-1)}, {"audiences": ["api"]}
     ),
     "issued in the future": Question(refused(RejectionReason.NOT_YET_VALID), {"iat": at(500), "exp": at(900)}),
+    "issued in the future, within the leeway": Question(None, {"iat": at(7), "nbf": at(7)}),
     "not valid before the future": Question(refused(RejectionReason.NOT_YET_VALID), {"nbf": at(500)}),
     "living for two days": Question(refused(RejectionReason.LIFETIME_TOO_LONG), {"exp": at(2 * 86400)}),
     "without an end": Question(refused(RejectionReason.MISSING_CLAIM), {"exp": None}),
@@ -324,6 +325,8 @@ def test_the_sessions_of_a_user_are_refused_alike(world: World, user: str) -> No
     old = world.mint(user, f"{user}-1", iat=at(OLD))
     spared = world.mint(user, f"{user}-2", iat=at(OLD))
     unclear = world.mint(user, f"{user}-3")
+    ahead = world.mint(user, f"{user}-7", iat=at(7))
+    just_before = world.mint(user, f"{user}-8", iat=at(-4))
     somebody_elses = world.mint("somebody else", f"{user}-4", iat=at(OLD))
     world.admin.register_session(f"{user}-5", user, session_expire_time=now() + AN_HOUR)
     registered = world.mint(user, f"{user}-5")
@@ -336,6 +339,8 @@ def test_the_sessions_of_a_user_are_refused_alike(world: World, user: str) -> No
     assert answer(lambda: world.client.verify(old)) == (RejectionReason.USER_REVOKED, REAUTHENTICATE)
     assert answer(lambda: world.client.verify(spared)) is None
     assert answer(lambda: world.client.verify(unclear)) == (RejectionReason.USER_REVOKED, REFRESH)
+    assert answer(lambda: world.client.verify(ahead)) == (RejectionReason.USER_REVOKED, REFRESH)
+    assert answer(lambda: world.client.verify(just_before)) == (RejectionReason.USER_REVOKED, REAUTHENTICATE)
     assert answer(lambda: world.client.verify(somebody_elses)) is None
     assert answer(lambda: world.client.verify(registered)) == refused(RejectionReason.SESSION_REVOKED)
     assert answer(lambda: world.client.verify(later)) is None
@@ -601,7 +606,9 @@ def test_a_holder_signs_out_alike(
     refused_now = {number for number, token in tokens.items() if answer(lambda token=token: world.client.verify(token))}
     assert refused_now == refused_handles
     entries = list(world.admin.list_revocations(user_id=user))
-    assert {entry.actor for entry in entries} == {"self-sign-out"}
+    assert {(entry.actor, entry.reason) for entry in entries} == {
+        ("self-sign-out", "signed out by the session's holder")
+    }
     assert entries[0].revision == outcome.revision
 
 
@@ -612,6 +619,22 @@ def test_who_is_not_signed_in_cannot_sign_out_alike(world: World, user: str) -> 
 
     assert answer(lambda: world.client.sign_out(expired)) == refused(RejectionReason.EXPIRED)
     assert answer(lambda: world.client.sign_out(revoked)) == refused(RejectionReason.SESSION_REVOKED)
+
+
+def test_a_holder_signs_out_alike_where_more_is_asked_for(strict: World, user: str) -> None:
+    token = strict.mint(user, user, aud="api", antiCsrfToken="x")
+    foreign = strict.mint(user, f"{user}-2", aud="api", antiCsrfToken="x")
+    strict.admin.register_session(f"{user}-2", "somebody else", session_expire_time=now() + AN_HOUR)
+
+    def ask(text: str, scope: SignOutScope) -> object:
+        return answer(lambda: strict.client.sign_out(text, scope, anti_csrf_token="x"))
+
+    assert answer(lambda: strict.client.sign_out(token)) == refused(RejectionReason.ANTI_CSRF_MISMATCH)
+    assert ask(token, SignOutScope.OTHER_SESSIONS) == refused(RejectionReason.SESSION_NOT_FOUND)
+    assert ask(foreign, SignOutScope.OTHER_SESSIONS) == refused(RejectionReason.SESSION_NOT_FOUND)
+    assert list(strict.admin.list_revocations(user_id=user)) == []
+    assert ask(token, SignOutScope.THIS_SESSION) is None
+    assert ask(token, SignOutScope.THIS_SESSION) == refused(RejectionReason.SESSION_REVOKED)
 
 
 def test_a_service_is_missing_alike_on_the_other_listener(world: World) -> None:

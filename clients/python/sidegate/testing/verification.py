@@ -12,11 +12,11 @@ from sidegate.testing.store import Attribution, Facts, Store, now
 from sidegate.testing.tokens import KEY_ID, TokenClaims, TokenKey
 from sidegate.v1 import session_pb2, verification_pb2_grpc
 from sidegate.v1 import verification_pb2 as v1
-from sidegate.verdicts import Revision
+from sidegate.verdicts import RejectionReason, Revision
 
 MAX_BATCH = 256
 MAX_AUDIENCES = 64
-SIGN_OUT_ACTOR = "self-sign-out"
+SIGN_OUT_ACTOR, SIGN_OUT_REASON = "self-sign-out", "signed out by the session's holder"
 
 
 class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
@@ -48,28 +48,28 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     def SignOut(self, request: v1.SignOutRequest, context: grpc.ServicerContext) -> v1.SignOutResponse:
         """As verification.proto says."""
         demand = v1.VerifyRequest(access_token=request.access_token)
+        if request.HasField("anti_csrf_token"):
+            demand.anti_csrf_token = request.anti_csrf_token
         _check_demand(demand)
         try:
             claims, _ = self._decide(demand, session_pb2.Evidence())
         except SessionRejected as refusal:
-            raise CallFailed(
-                refusal.message,
-                code="UNAUTHENTICATED",
-                reason="UNAUTHENTICATED",
-                metadata={"rejection_reason": refusal.reason.value},
-            ) from None
+            raise _not_signed_in(refusal.reason, refusal.message) from None
         if self._faults.store_is_down():
             raise store_unavailable()
-        attribution = Attribution(SIGN_OUT_ACTOR)
+        attribution = Attribution(SIGN_OUT_ACTOR, SIGN_OUT_REASON)
         if request.scope == v1.SIGN_OUT_SCOPE_ALL_SESSIONS:
             count, revision = self._store.revoke_user(claims.user_id, attribution)
         elif request.scope == v1.SIGN_OUT_SCOPE_OTHER_SESSIONS:
-            count, revision = self._store.revoke_user(
-                claims.user_id,
-                attribution,
-                except_session_handle=claims.session_handle,
-                accept_unknown_exception=self._policy.unknown_sessions == "accept",
-            )
+            try:
+                count, revision = self._store.revoke_user(
+                    claims.user_id,
+                    attribution,
+                    except_session_handle=claims.session_handle,
+                    accept_unknown_exception=self._policy.unknown_sessions == "accept",
+                )
+            except CallFailed:
+                raise _not_signed_in(RejectionReason.SESSION_NOT_FOUND, "the session is not this user's") from None
         else:
             handles, revision = self._store.revoke_sessions([claims.session_handle], attribution)
             count = len(handles)
@@ -154,6 +154,12 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
         lag = Duration()
         lag.FromMicroseconds(int(self._faults.lag() * 1_000_000))
         return lag
+
+
+def _not_signed_in(reason: RejectionReason, message: str) -> CallFailed:
+    return CallFailed(
+        message, code="UNAUTHENTICATED", reason="UNAUTHENTICATED", metadata={"rejection_reason": reason.value}
+    )
 
 
 def _check_demand(demand: v1.VerifyRequest) -> None:

@@ -475,7 +475,9 @@ class Revocation(google.protobuf.message.Message):
     key_thumbprint: builtins.str
     """KEY: the key's RFC 7638 thumbprint."""
     actor: builtins.str
-    """Who: the authenticated caller, or "local-socket" where there is none."""
+    """Who: the authenticated caller, or "local-socket" where there is none. "self-sign-out": the session's holder, by
+    SignOut; where that was forwarded, whoever forwarded it.
+    """
     reason: builtins.str
     """Why, as the caller put it."""
     request_id: builtins.str

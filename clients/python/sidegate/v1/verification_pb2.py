@@ -27,17 +27,17 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from sidegate.v1 import session_pb2 as sidegate_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esidegate/v1/verification.proto\x12\x0bsidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x19sidegate/v1/session.proto\"\xe3\x01\n\rVerifyRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x16\n\x0e\x63heck_database\x18\x02 \x01(\x08\x12\x30\n\x11\x61t_least_as_fresh\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.Revision\x12\x1a\n\x12\x61\x63\x63\x65pted_audiences\x18\x04 \x03(\t\x12\x16\n\ttenant_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0f\x61nti_csrf_token\x18\x06 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_tenant_idB\x12\n\x10_anti_csrf_token\"\x9a\x01\n\x0eVerifyResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x14.sidegate.v1.SessionH\x00\x12+\n\trejection\x18\x02 \x01(\x0b\x32\x16.sidegate.v1.RejectionH\x00\x12\'\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.EvidenceB\t\n\x07verdict\"B\n\x12\x42\x61tchVerifyRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.sidegate.v1.VerifyRequest\"F\n\x13\x42\x61tchVerifyResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.sidegate.v1.BatchVerifyResult\"s\n\x11\x42\x61tchVerifyResult\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.sidegate.v1.VerifyResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"P\n\x0eSignOutRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12(\n\x05scope\x18\x02 \x01(\x0e\x32\x19.sidegate.v1.SignOutScope\"Q\n\x0fSignOutResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x03\x12\'\n\x08revision\x18\x02 \x01(\x0b\x32\x15.sidegate.v1.Revision\"\x19\n\x17GetServingStatusRequest\"\xe3\x01\n\x18GetServingStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\x08key_sets\x18\x02 \x03(\x0b\x32\x19.sidegate.v1.KeySetStatus\x12-\n\x0eindex_revision\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.Revision\x12,\n\tindex_lag\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x0bstore_state\x18\x05 \x01(\x0e\x32\x17.sidegate.v1.StoreState\"\x81\x01\n\x0cKeySetStatus\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x11\n\tkey_count\x18\x03 \x01(\x05\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nlast_error\x18\x05 \x01(\t*\x93\x01\n\x0cSignOutScope\x12\x1e\n\x1aSIGN_OUT_SCOPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSIGN_OUT_SCOPE_THIS_SESSION\x10\x01\x12\x1f\n\x1bSIGN_OUT_SCOPE_ALL_SESSIONS\x10\x02\x12!\n\x1dSIGN_OUT_SCOPE_OTHER_SESSIONS\x10\x03*\x81\x01\n\nStoreState\x12\x1b\n\x17STORE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTORE_STATE_NOT_CONFIGURED\x10\x01\x12\x19\n\x15STORE_STATE_AVAILABLE\x10\x02\x12\x1b\n\x17STORE_STATE_UNAVAILABLE\x10\x03\x32\xd1\x02\n\x13VerificationService\x12\x41\n\x06Verify\x12\x1a.sidegate.v1.VerifyRequest\x1a\x1b.sidegate.v1.VerifyResponse\x12P\n\x0b\x42\x61tchVerify\x12\x1f.sidegate.v1.BatchVerifyRequest\x1a .sidegate.v1.BatchVerifyResponse\x12\x44\n\x07SignOut\x12\x1b.sidegate.v1.SignOutRequest\x1a\x1c.sidegate.v1.SignOutResponse\x12_\n\x10GetServingStatus\x12$.sidegate.v1.GetServingStatusRequest\x1a%.sidegate.v1.GetServingStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esidegate/v1/verification.proto\x12\x0bsidegate.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a\x19sidegate/v1/session.proto\"\xe3\x01\n\rVerifyRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12\x16\n\x0e\x63heck_database\x18\x02 \x01(\x08\x12\x30\n\x11\x61t_least_as_fresh\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.Revision\x12\x1a\n\x12\x61\x63\x63\x65pted_audiences\x18\x04 \x03(\t\x12\x16\n\ttenant_id\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x1c\n\x0f\x61nti_csrf_token\x18\x06 \x01(\tH\x01\x88\x01\x01\x42\x0c\n\n_tenant_idB\x12\n\x10_anti_csrf_token\"\x9a\x01\n\x0eVerifyResponse\x12\'\n\x07session\x18\x01 \x01(\x0b\x32\x14.sidegate.v1.SessionH\x00\x12+\n\trejection\x18\x02 \x01(\x0b\x32\x16.sidegate.v1.RejectionH\x00\x12\'\n\x08\x65vidence\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.EvidenceB\t\n\x07verdict\"B\n\x12\x42\x61tchVerifyRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.sidegate.v1.VerifyRequest\"F\n\x13\x42\x61tchVerifyResponse\x12/\n\x07results\x18\x01 \x03(\x0b\x32\x1e.sidegate.v1.BatchVerifyResult\"s\n\x11\x42\x61tchVerifyResult\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.sidegate.v1.VerifyResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x82\x01\n\x0eSignOutRequest\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\x12(\n\x05scope\x18\x02 \x01(\x0e\x32\x19.sidegate.v1.SignOutScope\x12\x1c\n\x0f\x61nti_csrf_token\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\x12\n\x10_anti_csrf_token\"Q\n\x0fSignOutResponse\x12\x15\n\rrevoked_count\x18\x01 \x01(\x03\x12\'\n\x08revision\x18\x02 \x01(\x0b\x32\x15.sidegate.v1.Revision\"\x19\n\x17GetServingStatusRequest\"\xe3\x01\n\x18GetServingStatusResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12+\n\x08key_sets\x18\x02 \x03(\x0b\x32\x19.sidegate.v1.KeySetStatus\x12-\n\x0eindex_revision\x18\x03 \x01(\x0b\x32\x15.sidegate.v1.Revision\x12,\n\tindex_lag\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\x0bstore_state\x18\x05 \x01(\x0e\x32\x17.sidegate.v1.StoreState\"\x81\x01\n\x0cKeySetStatus\x12\x0e\n\x06issuer\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x11\n\tkey_count\x18\x03 \x01(\x05\x12&\n\x03\x61ge\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nlast_error\x18\x05 \x01(\t*\x93\x01\n\x0cSignOutScope\x12\x1e\n\x1aSIGN_OUT_SCOPE_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSIGN_OUT_SCOPE_THIS_SESSION\x10\x01\x12\x1f\n\x1bSIGN_OUT_SCOPE_ALL_SESSIONS\x10\x02\x12!\n\x1dSIGN_OUT_SCOPE_OTHER_SESSIONS\x10\x03*\x81\x01\n\nStoreState\x12\x1b\n\x17STORE_STATE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSTORE_STATE_NOT_CONFIGURED\x10\x01\x12\x19\n\x15STORE_STATE_AVAILABLE\x10\x02\x12\x1b\n\x17STORE_STATE_UNAVAILABLE\x10\x03\x32\xd1\x02\n\x13VerificationService\x12\x41\n\x06Verify\x12\x1a.sidegate.v1.VerifyRequest\x1a\x1b.sidegate.v1.VerifyResponse\x12P\n\x0b\x42\x61tchVerify\x12\x1f.sidegate.v1.BatchVerifyRequest\x1a .sidegate.v1.BatchVerifyResponse\x12\x44\n\x07SignOut\x12\x1b.sidegate.v1.SignOutRequest\x1a\x1c.sidegate.v1.SignOutResponse\x12_\n\x10GetServingStatus\x12$.sidegate.v1.GetServingStatusRequest\x1a%.sidegate.v1.GetServingStatusResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sidegate.v1.verification_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SIGNOUTSCOPE']._serialized_start=1330
-  _globals['_SIGNOUTSCOPE']._serialized_end=1477
-  _globals['_STORESTATE']._serialized_start=1480
-  _globals['_STORESTATE']._serialized_end=1609
+  _globals['_SIGNOUTSCOPE']._serialized_start=1381
+  _globals['_SIGNOUTSCOPE']._serialized_end=1528
+  _globals['_STORESTATE']._serialized_start=1531
+  _globals['_STORESTATE']._serialized_end=1660
   _globals['_VERIFYREQUEST']._serialized_start=132
   _globals['_VERIFYREQUEST']._serialized_end=359
   _globals['_VERIFYRESPONSE']._serialized_start=362
@@ -48,16 +48,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHVERIFYRESPONSE']._serialized_end=656
   _globals['_BATCHVERIFYRESULT']._serialized_start=658
   _globals['_BATCHVERIFYRESULT']._serialized_end=773
-  _globals['_SIGNOUTREQUEST']._serialized_start=775
-  _globals['_SIGNOUTREQUEST']._serialized_end=855
-  _globals['_SIGNOUTRESPONSE']._serialized_start=857
-  _globals['_SIGNOUTRESPONSE']._serialized_end=938
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=940
-  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=965
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=968
-  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=1195
-  _globals['_KEYSETSTATUS']._serialized_start=1198
-  _globals['_KEYSETSTATUS']._serialized_end=1327
-  _globals['_VERIFICATIONSERVICE']._serialized_start=1612
-  _globals['_VERIFICATIONSERVICE']._serialized_end=1949
+  _globals['_SIGNOUTREQUEST']._serialized_start=776
+  _globals['_SIGNOUTREQUEST']._serialized_end=906
+  _globals['_SIGNOUTRESPONSE']._serialized_start=908
+  _globals['_SIGNOUTRESPONSE']._serialized_end=989
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_start=991
+  _globals['_GETSERVINGSTATUSREQUEST']._serialized_end=1016
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_start=1019
+  _globals['_GETSERVINGSTATUSRESPONSE']._serialized_end=1246
+  _globals['_KEYSETSTATUS']._serialized_start=1249
+  _globals['_KEYSETSTATUS']._serialized_end=1378
+  _globals['_VERIFICATIONSERVICE']._serialized_start=1663
+  _globals['_VERIFICATIONSERVICE']._serialized_end=2000
 # @@protoc_insertion_point(module_scope)

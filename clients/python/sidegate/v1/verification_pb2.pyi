@@ -243,17 +243,23 @@ class SignOutRequest(google.protobuf.message.Message):
 
     ACCESS_TOKEN_FIELD_NUMBER: builtins.int
     SCOPE_FIELD_NUMBER: builtins.int
+    ANTI_CSRF_TOKEN_FIELD_NUMBER: builtins.int
     access_token: builtins.str
     """As in VerifyRequest. Required."""
     scope: global___SignOutScope.ValueType
     """Which sessions to end. Unspecified: THIS_SESSION."""
+    anti_csrf_token: builtins.str
+    """As in VerifyRequest."""
     def __init__(
         self,
         *,
         access_token: builtins.str = ...,
         scope: global___SignOutScope.ValueType = ...,
+        anti_csrf_token: builtins.str | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["access_token", b"access_token", "scope", b"scope"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_anti_csrf_token", b"_anti_csrf_token", "anti_csrf_token", b"anti_csrf_token"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_anti_csrf_token", b"_anti_csrf_token", "access_token", b"access_token", "anti_csrf_token", b"anti_csrf_token", "scope", b"scope"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_anti_csrf_token", b"_anti_csrf_token"]) -> typing.Literal["anti_csrf_token"] | None: ...
 
 global___SignOutRequest = SignOutRequest
 

@@ -100,6 +100,7 @@ class VerificationServiceServicer(object):
         When it returns, the revocation is durable and this sidecar refuses the sessions.
 
         UNAUTHENTICATED: the token is not good. ErrorInfo's `rejection_reason` says why.
+        INVALID_ARGUMENT: the token names no session, and the scope asks for one.
         UNIMPLEMENTED: this sidecar can neither write to a store nor forward to one that can.
         UNAVAILABLE: the outcome is unknown; calling again is safe.
         """

@@ -61,6 +61,7 @@ class VerificationServiceStub:
     When it returns, the revocation is durable and this sidecar refuses the sessions.
 
     UNAUTHENTICATED: the token is not good. ErrorInfo's `rejection_reason` says why.
+    INVALID_ARGUMENT: the token names no session, and the scope asks for one.
     UNIMPLEMENTED: this sidecar can neither write to a store nor forward to one that can.
     UNAVAILABLE: the outcome is unknown; calling again is safe.
     """
@@ -114,6 +115,7 @@ class VerificationServiceAsyncStub:
     When it returns, the revocation is durable and this sidecar refuses the sessions.
 
     UNAUTHENTICATED: the token is not good. ErrorInfo's `rejection_reason` says why.
+    INVALID_ARGUMENT: the token names no session, and the scope asks for one.
     UNIMPLEMENTED: this sidecar can neither write to a store nor forward to one that can.
     UNAVAILABLE: the outcome is unknown; calling again is safe.
     """
@@ -173,6 +175,7 @@ class VerificationServiceServicer(metaclass=abc.ABCMeta):
         When it returns, the revocation is durable and this sidecar refuses the sessions.
 
         UNAUTHENTICATED: the token is not good. ErrorInfo's `rejection_reason` says why.
+        INVALID_ARGUMENT: the token names no session, and the scope asks for one.
         UNIMPLEMENTED: this sidecar can neither write to a store nor forward to one that can.
         UNAVAILABLE: the outcome is unknown; calling again is safe.
         """
