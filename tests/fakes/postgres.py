@@ -110,10 +110,13 @@ class PostgresServer:
     """A server of the test session's own, with data in a fresh folder: TCP on loopback, and a socket in the folder.
 
     Works as root too. `close` leaves nothing behind; nor does a session that is killed, by `postgres_guard`.
+
+    Args:
+        primary: Whose standby it is. None: nobody's.
     """
 
-    def __init__(self) -> None:
-        self.password = secrets.token_hex(8)
+    def __init__(self, primary: "PostgresServer | None" = None) -> None:
+        self.password = secrets.token_hex(8) if primary is None else primary.password
         self.port = _free_port()
         self.pid = 0
         self.folder = Path(tempfile.mkdtemp(prefix="sidegate-postgres-"))
@@ -130,7 +133,12 @@ class PostgresServer:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
         try:
-            self._create(uid)
+            if primary is None:
+                self._create(uid)
+            else:
+                self._copy(uid, primary)
+            with (self.data / "postgresql.conf").open("a") as configuration:
+                configuration.write(f"port = {self.port}\n")
             self.start()
         except BaseException:
             self.close()
@@ -253,7 +261,13 @@ class PostgresServer:
             ],
         )
         with (self.data / "postgresql.conf").open("a") as configuration:
-            configuration.write(f"{_CONFIGURATION}port = {self.port}\n")
+            configuration.write(_CONFIGURATION)
+
+    def _copy(self, uid: int, primary: "PostgresServer") -> None:
+        origin = ["-h", str(primary.folder), "-p", str(primary.port), "-U", SUPERUSER]
+        self._run(
+            uid, ["pg_basebackup", *origin, "-D", str(self.data), "--write-recovery-conf", "-c", "fast", "--no-sync"]
+        )
 
     def _run(self, uid: int, command: Sequence[str]) -> None:
         # The guard's ways: a child of a multi-threaded process changes its user before anything else.

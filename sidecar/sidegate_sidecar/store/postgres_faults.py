@@ -6,6 +6,7 @@ from sidegate_sidecar.errors import StoreUnavailable
 
 # By SQLSTATE, the longest prefix first. PostgreSQL's manual, appendix A.
 _WORDINGS = {
+    "0A000": "cannot do what this needs; the primary is needed, and of a pooler store_transaction_pooler has to say so",
     "25006": "is a standby, or only reads; the primary is needed",
     "3D000": "does not exist: there is no such database on the server",
     "3F000": "has no schema yet; make one with `sidegate migrate`",
