@@ -180,22 +180,21 @@ class _Server:
     Attributes:
         receive: Who gets what the server sends; nobody between transactions, and then it is lost.
         lost: Who is told that it is gone.
+        is_connected: Whether it can still be lent.
     """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.receive: Callable[[Message], None] | None = None
         self.lost: Callable[[], None] | None = None
+        self.is_connected = True
         self._writer = writer
         self._reading = asyncio.create_task(self._read(reader))
-
-    @property
-    def is_connected(self) -> bool:
-        return not self._reading.done()
 
     def send(self, message: Message) -> None:
         self._writer.write(message.encoded())
 
     def close(self) -> None:
+        self.is_connected = False
         self._reading.cancel()
         self._writer.close()
 
@@ -225,6 +224,7 @@ class _Server:
                 if self.receive is not None:
                     self.receive(message)
         except (asyncio.IncompleteReadError, ConnectionError):
+            self.is_connected = False
             self._writer.close()
             if self.lost is not None:
                 self.lost()

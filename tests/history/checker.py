@@ -15,7 +15,6 @@ from sidegate import Revision
 from tests.history.operations import (
     Answer,
     History,
-    Outage,
     Outcome,
     Registration,
     Revocation,
@@ -92,7 +91,7 @@ class _Checker:
                 case Answer.REVOKED | Answer.REFUSED:
                     yield from self._check_refusal(verification)
             for outage in self._history.outages:
-                if _within(verification, outage):
+                if outage.contains(verification):
                     yield from self._check_in_outage(verification)
         for registration in self._history.registrations:
             yield from self._check_registration(registration)
@@ -226,11 +225,3 @@ class _Checker:
 
 def _reaches(here: Revision | None, wanted: Revision | None) -> bool:
     return here is not None and wanted is not None and here.sequence >= wanted.sequence
-
-
-def _within(verification: Verification, outage: Outage) -> bool:
-    return (
-        outage.sidecar in {None, verification.sidecar}
-        and outage.began <= verification.began
-        and verification.ended <= outage.ended
-    )

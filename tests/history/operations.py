@@ -86,6 +86,14 @@ class Outage:
     ended: float
     sidecar: str | None = None
 
+    def contains(self, operation: Operation) -> bool:
+        """Whether the operation began and ended in it, and concerns a sidecar that had no database."""
+        return (
+            self.sidecar in {None, operation.sidecar}
+            and self.began <= operation.began
+            and operation.ended <= self.ended
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Downtime:

@@ -21,4 +21,5 @@ async def test_sidecars_work_through_a_pooler(folder: Path, issuer: FakeIssuer, 
                 scene.recover("a database behind a pooler restarted")
                 load.wait_for_steps(50)
             scene.check()
+        assert pooler.transactions > 100
         assert pooler.leftovers() == []

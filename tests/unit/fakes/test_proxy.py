@@ -45,6 +45,15 @@ async def ask(streams: Streams, text: bytes) -> bytes:
     return await reader.readexactly(len(text))
 
 
+async def connect_and_read(proxy: Proxy) -> None:
+    """Raises: ConnectionResetError, before the connection stands or after."""
+    reader, writer = await connected(proxy)
+    try:
+        await reader.read(1)
+    finally:
+        writer.close()
+
+
 async def is_silent(streams: Streams) -> bool:
     """Whether nothing comes, and no end either, in a while in which an echo would have come a hundred times."""
     with pytest.raises(TimeoutError):
@@ -135,11 +144,8 @@ async def test_what_is_delayed_comes_no_sooner(proxy: Proxy) -> None:
 async def test_it_resets_who_asks_where_nobody_listens() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        with Proxy(silent.getsockname()[1]) as proxy:
-            streams = await connected(proxy)
-            with pytest.raises(ConnectionResetError):
-                await streams[0].read(1)
-            streams[1].close()
+        with Proxy(silent.getsockname()[1]) as proxy, pytest.raises(ConnectionResetError):
+            await connect_and_read(proxy)
 
 
 async def test_a_reset_is_forwarded() -> None:
@@ -152,11 +158,8 @@ async def test_a_reset_is_forwarded() -> None:
         writer.transport.abort()
 
     async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
-        with Proxy(server.sockets[0].getsockname()[1]) as proxy:
-            streams = await connected(proxy)
-            with pytest.raises(ConnectionResetError):
-                await streams[0].read(1)
-            streams[1].close()
+        with Proxy(server.sockets[0].getsockname()[1]) as proxy, pytest.raises(ConnectionResetError):
+            await connect_and_read(proxy)
     assert resets == 1
 
 
