@@ -26,11 +26,11 @@ class World:
         self._pool = pool
         self._batching = BlockingBatching(Target("unix:///sidecar"))
 
-    def ask(self, token: str, *, seconds: float = 600.0, check_database: bool = False) -> "Future[Verdict]":
+    def ask(self, token: str, *, seconds: float = 60.0, check_database: bool = False) -> "Future[Verdict]":
         question = VerifyRequest(access_token=token, check_database=check_database)
         return self._pool.submit(self._batching.ask, question, seconds, self.wire.run)
 
-    def ask_and_wait(self, token: str, *, seconds: float = 600.0) -> "Future[Verdict]":
+    def ask_and_wait(self, token: str, *, seconds: float = 60.0) -> "Future[Verdict]":
         """Ask while a call is in flight, and return once the question waits for the next."""
         lane: Any = vars(self._batching)["_prompt"]
         waiting: dict[object, None] = lane._lane._waiting
@@ -69,7 +69,7 @@ def test_a_lone_caller_is_sent_as_a_plain_verify_at_once(world: World) -> None:
     asked = world.ask("a")
     arrival = world.wire.arrival(0)
     assert (arrival.is_batch, arrival.tokens) == (False, ["a"])
-    assert arrival.seconds <= 600
+    assert arrival.seconds <= 60
     world.wire.answer(arrival)
     assert result(asked) == "a"
 
@@ -153,11 +153,11 @@ def test_the_end_of_a_call_is_told_to_everybody_aboard(world: World, error: Exce
 def test_the_most_patient_leads_and_the_call_may_take_as_long_as_it_may(world: World) -> None:
     first = world.ask("first")
     arrival = world.wire.arrival(0)
-    others = [world.ask_and_wait("a", seconds=200), world.ask_and_wait("b", seconds=500)]
-    others.append(world.ask_and_wait("c", seconds=300))
+    others = [world.ask_and_wait("a", seconds=40), world.ask_and_wait("b", seconds=60)]
+    others.append(world.ask_and_wait("c", seconds=50))
     world.wire.answer(arrival)
     batch = world.wire.arrival(1)
-    assert 300 < batch.seconds <= 500
+    assert 50 < batch.seconds <= 60
     world.wire.answer(batch)
     assert [result(other) for other in (first, *others)] == ["first", "a", "b", "c"]
 
@@ -190,7 +190,7 @@ def test_who_runs_out_of_time_before_departure_is_not_sent(world: World) -> None
 def test_ctrl_c_in_the_leading_thread_leaves_the_others_to_another_leader(world: World) -> None:
     first = world.ask("first")
     arrival = world.wire.arrival(0)
-    others = [world.ask_and_wait("a"), world.ask_and_wait("b"), world.ask_and_wait("leads", seconds=900)]
+    others = [world.ask_and_wait("a"), world.ask_and_wait("b"), world.ask_and_wait("leads", seconds=70)]
     world.wire.answer(arrival)
     batch = world.wire.arrival(1)
     assert batch.tokens == ["a", "b", "leads"]
@@ -254,7 +254,7 @@ def test_whatever_the_interleaving_everybody_gets_the_answer_to_their_own_questi
         for number in range(first, first + 20):
             token = f"token-{number}"
             # Some have next to no time: they end before, while or after their question is answered.
-            seconds = chance.choice([0.0005, 0.003, 600.0])
+            seconds = chance.choice([0.0005, 0.003, 60.0])
             try:
                 assert result(world.ask(token, seconds=seconds, check_database=number % 3 == 0)) == token
             except VerificationUnavailable as unavailable:
