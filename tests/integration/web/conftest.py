@@ -1,7 +1,9 @@
 """A fake sidecar for all tests here, and each framework in turn."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from sidegate.integrations.policy import WebPolicy
@@ -23,6 +25,13 @@ def sidecar(shared_sidecar: FakeSidecar) -> Iterator[FakeSidecar]:
     """The module's sidecar, without a fault."""
     yield shared_sidecar
     shared_sidecar.faults.clear()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, for the sockets of one test."""
+    with tempfile.TemporaryDirectory(prefix="sidegate-") as name:
+        yield Path(name)
 
 
 @pytest.fixture(params=FACES)

@@ -1,0 +1,76 @@
+"""The examples on real servers with several processes: sign in, call, revoke elsewhere, sign out, outage."""
+
+import pytest
+from sidegate.testing import FakeSidecar
+
+from tests.integration.web.in_process import Pairs, Sent
+from tests.integration.web.servers import running_server
+
+EXAMPLES = "clients/python/examples"
+SERVERS = {
+    "uvicorn, 2 workers, FastAPI": f"uvicorn --app-dir {EXAMPLES}/fastapi_app --port 8001 --workers 2 app:app",
+    "gunicorn, preload, 3 workers, Flask": (
+        f"gunicorn --chdir {EXAMPLES}/flask_app --bind 127.0.0.1:8001 --workers 3 --preload app:app"
+    ),
+    "uvicorn, 2 workers, Django": f"uvicorn --app-dir {EXAMPLES}/django_app --port 8001 --workers 2 project:asgi",
+    "gunicorn, preload, 3 workers, Django": (
+        f"gunicorn --chdir {EXAMPLES}/django_app --bind 127.0.0.1:8001 --workers 3 --preload project:wsgi"
+    ),
+}
+MANY = 12  # requests, so that each worker is likely to have served one
+
+
+def cookie(token: str) -> Pairs:
+    return [("Cookie", f"session={token}"), ("X-Requested-With", "test")]
+
+
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_a_session_lives_and_dies_on_every_worker(command: str) -> None:
+    with (
+        FakeSidecar(tcp=True) as sidecar,
+        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{command}", sidecar.target) as server,
+    ):
+        tokens = {name: sidecar.issue_token("ada", name) for name in ("kept", "revoked", "signed-out")}
+        orders = {name: Sent("GET", "/orders", cookie(token)) for name, token in tokens.items()}
+        for sent in orders.values():
+            server.until(sent, 200)
+            for _ in range(MANY):
+                assert server.send(sent).body == {"orders of": "ada"}
+
+        sidecar.revoke_session("revoked")
+        assert server.until(orders["revoked"], 401).body["reason"] == "SESSION_REVOKED"
+
+        reply = server.send(Sent("POST", "/sign-out", cookie(tokens["signed-out"])))
+        assert (reply.status, reply.body) == (200, {"status": "OK", "revoked_count": 1})
+        (cleared,) = reply.all("set-cookie")
+        assert cleared.startswith(("session=;", 'session="";'))
+        assert server.until(orders["signed-out"], 401).body["reason"] == "SESSION_REVOKED"
+
+        assert server.send(Sent("POST", "/orders/cancel", cookie(tokens["kept"]))).status == 200
+        assert server.send(Sent("POST", "/orders/cancel", cookie(tokens["kept"])[:1])).status == 403
+
+        sidecar.stop()
+        reply = server.until(orders["kept"], 503)
+        assert (reply.one("retry-after"), reply.all("set-cookie")) == ("1", [])
+
+        sidecar.start()
+        server.until(orders["kept"], 200)
+        assert tokens["kept"] not in server.log.read_text()
+
+
+@pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)
+def test_credentials_that_come_twice_are_refused_however_the_server_hands_them_on(command: str) -> None:
+    with (
+        FakeSidecar(tcp=True) as sidecar,
+        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{command}", sidecar.target) as server,
+    ):
+        token = sidecar.issue_token()
+        server.until(Sent("GET", "/orders", [("Authorization", f"Bearer {token}")]), 200)
+        for headers in (
+            [("Authorization", f"Bearer {token}")] * 2,
+            [("Authorization", "Basic YTpi"), ("Authorization", f"Bearer {token}")],
+            [("Cookie", f"session={token}; session={token}")],
+            [("Cookie", f"session={token}")] * 2,
+        ):
+            reply = server.send(Sent("GET", "/orders", headers))
+            assert (reply.status, reply.body["error"]) in {(401, "invalid_request"), (401, "invalid_token")}, reply
