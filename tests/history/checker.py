@@ -193,7 +193,8 @@ class _Checker:
 
     def _check_store(self) -> Iterator[Violation]:
         revisions = [
-            *(operation.revision for operation in (*self._history.verifications, *self._history.revocations)),
+            *(verification.revision for verification in self._history.verifications),
+            *(revocation.revision for revocation in self._history.revocations),
             *(record.revision for record in self._history.log or ()),
         ]
         store_ids = {revision.store_id for revision in revisions if revision is not None}

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -93,16 +94,16 @@ class Scene:
         for taker in self.recorders.values():
             revoked = self.log_in(f"revoked-after-{ended}-through-{taker.name}")
             eventually(
-                lambda asked=taker: asked.verify(live, check_database=True).answer is Answer.VALID or None,
+                partial(_answers, taker, live, Answer.VALID, check_database=True),
                 f"{taker.name} does not reach the database after: {what}",
             )
             eventually(
-                lambda asked=taker, login=revoked: asked.revoke(login).outcome is Outcome.ACKNOWLEDGED or None,
+                partial(_acknowledges, taker, revoked),
                 f"{taker.name} takes no revocation after: {what}",
             )
             for recorder in self.recorders.values():
                 eventually(
-                    lambda asked=recorder, login=revoked: asked.verify(login).answer is Answer.REVOKED or None,
+                    partial(_answers, recorder, revoked, Answer.REVOKED),
                     f"{recorder.name} has not heard of a revocation after: {what}",
                 )
         took = time.monotonic() - ended
@@ -157,3 +158,14 @@ class Scene:
             f"check_database without a database: p50 {median * 1000:.0f} ms, worst {spans[-1] * 1000:.0f} ms"
         )
         assert median <= DATABASE_SECONDS
+
+
+# True or None, for `eventually` waits until there is something.
+
+
+def _answers(recorder: Recorder, login: Login, wanted: Answer, *, check_database: bool = False) -> bool | None:
+    return recorder.verify(login, check_database=check_database).answer is wanted or None
+
+
+def _acknowledges(recorder: Recorder, login: Login) -> bool | None:
+    return recorder.revoke(login).outcome is Outcome.ACKNOWLEDGED or None
