@@ -5,7 +5,7 @@ is acknowledged.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -68,6 +68,10 @@ class Administration:
         revocations: The index to which a revocation is visible before it is acknowledged.
         keys: Whence a key that is named by its `kid` is taken.
         accepts_unknown_sessions: The configured issuers; for each, whether sessions that nobody registered are good.
+        admin_issuers: Those of them whose tokens are for admin services. An absent issuer never means one of them.
+
+    Attributes:
+        only_issuer: What an absent issuer means. None: nothing, for there are several.
     """
 
     def __init__(
@@ -76,11 +80,15 @@ class Administration:
         revocations: Revocations,
         keys: Keys,
         accepts_unknown_sessions: Mapping[str, bool],
+        *,
+        admin_issuers: Collection[str] = (),
     ) -> None:
         self._store = store
         self._revocations = revocations
         self._keys = keys
         self._accepts_unknown_sessions = dict(accepts_unknown_sessions)
+        ordinary = [issuer for issuer in accepts_unknown_sessions if issuer not in admin_issuers]
+        self.only_issuer = ordinary[0] if len(ordinary) == 1 else None
 
     async def register(self, registrations: Sequence[Registration], *, field: str = "") -> list[SessionRecord]:
         """Record sessions, all or none.
@@ -246,8 +254,8 @@ class Administration:
             return issuer
         if issuer:
             raise InvalidRequest(field, "no issuer of that name is configured", reason="UNKNOWN_ISSUER")
-        if len(self._accepts_unknown_sessions) == 1:
-            return next(iter(self._accepts_unknown_sessions))
+        if self.only_issuer is not None:
+            return self.only_issuer
         raise InvalidRequest(field, "required, for more than one issuer is configured", reason="ISSUER_REQUIRED")
 
     def _checked(self, registration: Registration, path: str) -> Registration:

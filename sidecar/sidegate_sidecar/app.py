@@ -3,15 +3,17 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from typing import Any
 
 import structlog
-from sidegate.v1 import feed_pb2_grpc, revocation_pb2_grpc, verification_pb2_grpc
+from sidegate.v1 import feed_pb2_grpc, verification_pb2_grpc
 
+from sidegate_sidecar.admin_plane import administration_of, build_admin_plane
 from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import StartupError
@@ -21,10 +23,10 @@ from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, ServingStatus, StoreState, wall_clock
 from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.revocations.feed import RevocationFeed
-from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.forwarding import Forwarding
-from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, DATA_SOCKET_MODE, Endpoint, Service
+from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service
+from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
 from sidegate_sidecar.rpc.verification import VerificationService
 from sidegate_sidecar.settings import Settings
 from sidegate_sidecar.sign_out import Revokes, SignOut
@@ -50,6 +52,7 @@ class Sidecar:
         self._settings = settings
         self._end = end
         self._issuers = issuers_from(settings)
+        self._data_issuers = frozenset(issuer.policy.issuer for issuer in self._issuers if not issuer.admin_use)
         self._owned = AsyncExitStack()
 
     async def start(self) -> tuple[list[Listener], list[Listener]]:
@@ -83,22 +86,20 @@ class Sidecar:
             feed = RevocationFeed(side.follower)
             key_ring.add_listener(feed.key_set_changed)
         administration = self._administration(key_ring, side)
-        endpoints = [self._data_plane(key_ring, side, feed, administration or self._forwarding(side))]
+        endpoints: list[Endpoint | TlsEndpoint] = [
+            self._data_plane(key_ring, side, feed, administration or self._forwarding(side))
+        ]
         if side is not None and administration is not None:
-            endpoints.append(self._admin_plane(administration, feed))
-            self._in_background(compact_for_ever(side.store, settings.compaction_interval / SECOND))
+            endpoints += self._admin_plane(key_ring, side, administration, feed)
         self._owned.push_async_callback(_stop_all, endpoints, feed, settings.shutdown_grace / SECOND)
         bound = [await endpoint.start() for endpoint in endpoints]
-        self._in_background(_serve_when_ready(endpoints, key_ring, side, settings))
-        return bound[0], bound[1] if len(bound) > 1 else []
+        self._in_background(_serve_when_ready(endpoints, self._data_issuers, key_ring, side))
+        return bound[0], list(chain.from_iterable(bound[1:]))
 
     def _administration(self, key_ring: KeyRing, side: StoreSide | None) -> Administration | None:
         if side is None or not self._settings.admin_listen:
             return None
-        accepts_unknown = {
-            issuer.policy.issuer: not issuer.policy.unknown_sessions_rejected for issuer in self._issuers
-        }
-        return Administration(side.store, side.follower, key_ring, accepts_unknown)
+        return administration_of(self._issuers, key_ring, side)
 
     def _forwarding(self, side: StoreSide | None) -> Forwarding | None:
         # Without a store this sidecar would go on accepting what it has had revoked elsewhere.
@@ -113,7 +114,9 @@ class Sidecar:
     ) -> Endpoint:
         settings = self._settings
         authenticator = Authenticator(
-            [issuer.policy for issuer in self._issuers], key_ring, remembered=settings.remembered_tokens
+            [issuer.policy for issuer in self._issuers if not issuer.admin_use],
+            key_ring,
+            remembered=settings.remembered_tokens,
         )
         backing = None if side is None else Backing(side.follower, side.lookup)
         verifier = Verifier(authenticator, backing, clock=wall_clock, max_revocation_lag=settings.max_revocation_lag)
@@ -131,29 +134,15 @@ class Sidecar:
             reflection_enabled=settings.reflection,
         )
 
-    def _admin_plane(self, administration: Administration, feed: RevocationFeed | None) -> Endpoint:
+    def _admin_plane(
+        self, key_ring: KeyRing, side: StoreSide, administration: Administration, feed: RevocationFeed | None
+    ) -> Sequence[TlsEndpoint | Endpoint]:
         settings = self._settings
-        return Endpoint(
-            [
-                Service(
-                    "sidegate.v1.RevocationService",
-                    partial(
-                        revocation_pb2_grpc.add_RevocationServiceServicer_to_server, RevocationService(administration)
-                    ),
-                ),
-                Service(
-                    "sidegate.v1.SessionService",
-                    partial(
-                        revocation_pb2_grpc.add_SessionServiceServicer_to_server,
-                        SessionService(administration, wall_clock),
-                    ),
-                ),
-                _feed(feed, snapshots=True),
-            ],
-            settings.admin_listen,
-            socket_mode=ADMIN_SOCKET_MODE,
-            reflection_enabled=settings.reflection,
-        )
+        plane = build_admin_plane(settings, self._issuers, key_ring, side, administration, _feed(feed, snapshots=True))
+        if plane.tls is not None:
+            self._in_background(plane.tls.reload_for_ever())
+        self._in_background(compact_for_ever(side.store, settings.compaction_interval / SECOND))
+        return plane.endpoints
 
     async def _follow(self, side: StoreSide) -> None:
         try:
@@ -215,7 +204,7 @@ def _feed(feed: RevocationFeed | None, *, snapshots: bool) -> Service:
     )
 
 
-async def _stop_all(endpoints: Sequence[Endpoint], feed: RevocationFeed | None, grace: float) -> None:
+async def _stop_all(endpoints: Sequence[Endpoint | TlsEndpoint], feed: RevocationFeed | None, grace: float) -> None:
     """Together: the grace is the sidecar's, not each endpoint's. Health first, then those who watch."""
     for endpoint in endpoints:
         endpoint.set_serving(False)
@@ -225,18 +214,20 @@ async def _stop_all(endpoints: Sequence[Endpoint], feed: RevocationFeed | None, 
 
 
 async def _serve_when_ready(
-    endpoints: Sequence[Endpoint], key_ring: KeyRing, side: StoreSide | None, settings: Settings
+    endpoints: Sequence[Endpoint | TlsEndpoint], issuers: Container[str], key_ring: KeyRing, side: StoreSide | None
 ) -> None:
-    """Report SERVING once any issuer's keys are there and the index has loaded. From then on outages are survived."""
-    while not (_has_keys(key_ring) and (side is None or side.follower.index is not None)):  # noqa: ASYNC110 - two rooms
+    """Report SERVING once keys of any of the issuers are there and the index has loaded. From then on outages are
+    survived.
+    """
+    while not (_has_keys(key_ring, issuers) and (side is None or side.follower.index is not None)):  # noqa: ASYNC110 - two rooms
         await asyncio.sleep(READINESS_SECONDS)
     for endpoint in endpoints:
         endpoint.set_serving(True)
     _log.info("serving")
 
 
-def _has_keys(key_ring: KeyRing) -> bool:
-    return any(status.key_count for status in key_ring.status())
+def _has_keys(key_ring: KeyRing, issuers: Container[str]) -> bool:
+    return any(status.key_count for status in key_ring.status() if status.issuer in issuers)
 
 
 def serving_status(key_ring: KeyRing, side: StoreSide | None) -> ServingStatus:

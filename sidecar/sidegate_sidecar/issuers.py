@@ -11,10 +11,15 @@ from sidegate_sidecar.tokens import IssuerPolicy
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """One trusted issuer: a rule for its tokens, a source of its keys."""
+    """One trusted issuer: a rule for its tokens, a source of its keys.
+
+    Attributes:
+        admin_use: Whether its tokens are good on the admin plane, and there alone.
+    """
 
     policy: IssuerPolicy
     keys: IssuerKeysConfig
+    admin_use: bool = False
 
 
 def issuers_from(settings: Settings) -> Sequence[Issuer]:
@@ -30,6 +35,7 @@ def issuers_from(settings: Settings) -> Sequence[Issuer]:
                 outage_cap=settings.key_outage_cap / SECOND,
                 saved_copy_dir=settings.key_cache_dir,
             ),
+            entry.admin_use,
         )
         for entry in settings.issuers
     ]

@@ -3,7 +3,7 @@
 from sidegate_sidecar.access.authority import Authority
 from sidegate_sidecar.access.certificates import Certificate, read_certificate
 from sidegate_sidecar.access.grants import Caller, Grant, check_subject, issuer_of_subject
-from sidegate_sidecar.access.reach import Reach, check_reach
+from sidegate_sidecar.access.reach import LookUp, Reach, check_reach
 from sidegate_sidecar.access.roles import OPEN_METHODS, ROLES_FOR, Role
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Caller",
     "Certificate",
     "Grant",
+    "LookUp",
     "Reach",
     "Role",
     "check_reach",

@@ -6,6 +6,7 @@ from sidegate.v1 import revocation_pb2_grpc
 from sidegate_sidecar.administration import Administration, checked_page_size
 from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import Attribution, AuditFilter, Clock
+from sidegate_sidecar.rpc.actor import ACTOR
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.messages import (
     registered_session_from,
@@ -15,7 +16,6 @@ from sidegate_sidecar.rpc.messages import (
 )
 from sidegate_sidecar.rpc.pages import cursor_from, page_token_for
 
-LOCAL_ACTOR = "local-socket"  # the admin listener without authentication is reachable by its owner alone
 MAX_SEQUENCE_DIGITS = 18  # a sequence is a signed 64-bit integer
 
 
@@ -178,4 +178,4 @@ def _attribution(
         | v1.RevokeSigningKeyRequest
     ),
 ) -> Attribution:
-    return Attribution(LOCAL_ACTOR, request.reason, request.request_id or None)
+    return Attribution(ACTOR.get(), request.reason, request.request_id or None)

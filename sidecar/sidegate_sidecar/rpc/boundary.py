@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
@@ -17,6 +17,8 @@ from sidegate_sidecar.rpc.status import status_from
 Context: TypeAlias = Any
 """What grpc hands a handler. The stubs of generated code and those of grpc.aio do not agree on its type."""
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+_Read: TypeAlias = Callable[[bytes], Message]
+_Admit: TypeAlias = Callable[[bytes, Context], Awaitable[Message]]
 
 
 class Unanswered:
@@ -46,16 +48,36 @@ class Unanswered:
         return self._count
 
 
+class Gate(Protocol):
+    """Lets calls through, or not."""
+
+    async def admit(self, method: str, read: Callable[[bytes], Message], request: bytes, context: Context) -> Message:
+        """The request as a message, if its caller may make it."""
+        ...
+
+    async def admit_stream(self, method: str, context: Context) -> None:
+        """Return if the caller may open a stream of requests."""
+        ...
+
+    async def refuse_unknown(self, method: str, context: Context) -> NoReturn:
+        """End the call of a method that does not exist."""
+        ...
+
+
 class Boundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of every service but reflection, whose streams go both ways.
+    """Wraps the handlers of every service. Of reflection, whose streams go both ways, the gate alone.
 
     Parses requests itself: grpc would answer bytes that are no message with INTERNAL.
+
+    Args:
+        gate: Stands before every handler. None: whoever reaches the server may call what it serves.
 
     Attributes:
         unanswered: The unary calls in progress.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Gate | None = None) -> None:
+        self._gate = gate
         self._wrapped: dict[str, _Handler] = {}
         self.unanswered = Unanswered()
 
@@ -70,24 +92,30 @@ class Boundary(grpc.aio.ServerInterceptor):
         if wrapped is not None:
             return wrapped
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
+        if handler is None:
+            return None if self._gate is None else _unknown(method, self._gate)  # not kept: names are without end
         self._wrapped[method] = wrapped = self._wrap(method, handler)
         return wrapped
 
     def _wrap(self, method: str, handler: _Handler) -> _Handler:
+        if handler.request_streaming:
+            return handler if self._gate is None else _both_streaming(method, handler, self._gate)
         parse: Any = handler.request_deserializer  # never None in generated code
         read = partial(_read, parse, shape_of(method))
-        return _unary(handler, read, self.unanswered) if handler.unary_unary else _server_streaming(handler, read)
+        admit = None if self._gate is None else partial(self._gate.admit, method, read)
+        if handler.unary_unary:
+            return _unary(handler, read, admit, self.unanswered)
+        return _server_streaming(handler, read, admit)
 
 
-def _unary(handler: _Handler, read: Callable[[bytes], Message], unanswered: Unanswered) -> _Handler:
+def _unary(handler: _Handler, read: _Read, admit: _Admit | None, unanswered: Unanswered) -> _Handler:
     answer: Any = handler.unary_unary  # grpc.aio hands out coroutine functions; its stubs know only those of grpc
 
     async def within_boundary(request: bytes, context: Context) -> Message:
         unanswered.begin()
         try:
-            message: Message = await answer(read(request), context)
+            asked = read(request) if admit is None else await admit(request, context)
+            message: Message = await answer(asked, context)
         except grpc.aio.AbortError:
             raise  # a status already
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
@@ -99,13 +127,14 @@ def _unary(handler: _Handler, read: Callable[[bytes], Message], unanswered: Unan
     return grpc.unary_unary_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _server_streaming(handler: _Handler, read: Callable[[bytes], Message]) -> _Handler:
+def _server_streaming(handler: _Handler, read: _Read, admit: _Admit | None) -> _Handler:
     answer: Any = handler.unary_stream
 
     async def within_boundary(request: bytes, context: Context) -> AsyncIterator[Message]:
         try:
+            asked = read(request) if admit is None else await admit(request, context)
             # A caller that hangs up ends the handler here and now, not whenever its garbage is collected.
-            async with aclosing(answer(read(request), context)) as messages:
+            async with aclosing(answer(asked, context)) as messages:
                 async for message in messages:
                     yield message
         except grpc.aio.AbortError:
@@ -114,6 +143,31 @@ def _server_streaming(handler: _Handler, read: Callable[[bytes], Message]) -> _H
             await _abort(context, failure)
 
     return grpc.unary_stream_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
+
+
+def _both_streaming(method: str, handler: _Handler, gate: Gate) -> _Handler:
+    answer: Any = handler.stream_stream
+
+    async def behind_gate(requests: Any, context: Context) -> AsyncIterator[Message]:
+        try:
+            await gate.admit_stream(method, context)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
+            await _abort(context, failure)
+        async for message in answer(requests, context):
+            yield message
+
+    return grpc.stream_stream_rpc_method_handler(
+        behind_gate,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _unknown(method: str, gate: Gate) -> _Handler:
+    async def refuse(request: bytes, context: Context) -> NoReturn:
+        await gate.refuse_unknown(method, context)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
 
 
 def _read(parse: Callable[[bytes], Message], shape: Shape, request: bytes) -> Message:

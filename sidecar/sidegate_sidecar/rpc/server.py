@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener
-from sidegate_sidecar.rpc.boundary import Boundary
+from sidegate_sidecar.rpc.boundary import Boundary, Gate
 from sidegate_sidecar.rpc.health import Health
 
 DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
@@ -47,18 +47,27 @@ class Endpoint:
         listeners: Where.
         socket_mode: Of its Unix sockets.
         reflection_enabled: Whether to serve reflection too.
+        gate: Stands before every call. None: whoever reaches a listener may call what is served there.
+        options: For grpc, beside those that hold for every server.
     """
 
     def __init__(
-        self, services: Sequence[Service], listeners: Sequence[Listener], *, socket_mode: int, reflection_enabled: bool
+        self,
+        services: Sequence[Service],
+        listeners: Sequence[Listener],
+        *,
+        socket_mode: int,
+        reflection_enabled: bool,
+        gate: Gate | None = None,
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
         self._listeners = listeners
         self._socket_mode = socket_mode
         self._locks: list[int] = []
         names = [service.name for service in services]
         self._health = Health(names)
-        self._boundary = Boundary()
-        self._server = grpc.aio.server(interceptors=[self._boundary], options=_OPTIONS)
+        self._boundary = Boundary(gate)
+        self._server = grpc.aio.server(interceptors=[self._boundary], options=(*_OPTIONS, *options))
         for service in services:
             service.add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

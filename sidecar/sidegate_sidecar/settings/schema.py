@@ -9,6 +9,7 @@ from sidegate_sidecar.durations import DAY, format_duration
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros
 from sidegate_sidecar.revocations.follower import POLL_SECONDS
+from sidegate_sidecar.settings.admin_access import GrantEntry, check_grants
 from sidegate_sidecar.settings.issuer_entry import WAIVED_AND_REJECTED, IssuerEntry
 from sidegate_sidecar.settings.values import (
     PREFIX,
@@ -80,8 +81,15 @@ class Settings(StoreSettings):
     """Everything the sidecar can be told. docs/configuration.md explains each setting."""
 
     listen: Annotated[Listeners, Field(min_length=1)] = (Listener(path=Path("/run/sidegate/sidegate.sock")),)
-    admin_listen: Listeners = ()  # after store_url and listen, which its validator looks at
     issuers: Annotated[tuple[IssuerEntry, ...], BeforeValidator(parse_json), Field(min_length=1)]
+    # Each after those that its validator looks at.
+    admin_tls_cert: FilePath | None = None
+    admin_tls_key: FilePath | None = Field(default=None, validate_default=True)
+    admin_tls_client_ca: FilePath | None = None
+    admin_listen: Listeners = ()
+    admin_grants: Annotated[tuple[GrantEntry, ...], BeforeValidator(parse_json)] = Field(
+        default=(), validate_default=True
+    )
     admin_target: Target | None = None
     unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
     max_revocation_lag: Duration | None = None
@@ -108,6 +116,20 @@ class Settings(StoreSettings):
                 raise ValueError(f"{listener}: given more than once")
         return listeners
 
+    @field_validator("admin_tls_key")
+    @classmethod
+    def _a_certificate_has_its_key(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "admin_tls_cert" in info.data and (key is None) != (info.data["admin_tls_cert"] is None):
+            raise ValueError("admin_tls_cert and admin_tls_key are needed together")
+        return key
+
+    @field_validator("admin_tls_client_ca")
+    @classmethod
+    def _client_certificates_need_tls(cls, bundle: Path | None, info: ValidationInfo) -> Path | None:
+        if bundle is not None and "admin_tls_cert" in info.data and info.data["admin_tls_cert"] is None:
+            raise ValueError(f"needs {PREFIX}ADMIN_TLS_CERT and {PREFIX}ADMIN_TLS_KEY")
+        return bundle
+
     @field_validator("admin_listen")
     @classmethod
     def _admin_is_private(cls, listeners: tuple[Listener, ...], info: ValidationInfo) -> tuple[Listener, ...]:
@@ -117,11 +139,21 @@ class Settings(StoreSettings):
         on_loopback = bool(info.context and info.context.get(ADMIN_ON_LOOPBACK))
         for listener in listeners:
             if listener.path is None and not (on_loopback and listener.is_local):
-                raise ValueError(
-                    f"{listener}: without authentication the admin services are served on a Unix socket only"
-                    " (and on loopback by `sidegate dev`)"
-                )
+                _check_authentication(listener, info)
         return listeners
+
+    @field_validator("admin_grants")
+    @classmethod
+    def _grants_make_sense(cls, grants: tuple[GrantEntry, ...], info: ValidationInfo) -> tuple[GrantEntry, ...]:
+        if (
+            not grants
+            and info.data.get("admin_tls_cert")
+            and any(at.path is None for at in info.data.get("admin_listen", ()))
+        ):
+            raise ValueError("needed with an admin listener that authenticates: without grants nobody may do anything")
+        if "issuers" in info.data:
+            check_grants(grants, info.data["issuers"])
+        return grants
 
     @field_validator("admin_target")
     @classmethod
@@ -136,7 +168,11 @@ class Settings(StoreSettings):
     @classmethod
     def _known_sessions_have_handles(cls, unknown: str, info: ValidationInfo) -> str:
         entries: tuple[IssuerEntry, ...] = info.data.get("issuers", ())
-        waived = [entry.issuer for entry in entries if not entry.session_claim and entry.unknown_sessions is None]
+        waived = [
+            entry.issuer
+            for entry in entries
+            if not (entry.session_claim or entry.admin_use) and entry.unknown_sessions is None
+        ]
         if unknown == "reject" and waived:
             raise ValueError(f"{WAIVED_AND_REJECTED}, as session_claim does for {', '.join(waived)}")
         return unknown
@@ -189,4 +225,22 @@ class Settings(StoreSettings):
             raise ValueError(f"configured more than once: {', '.join(twice)}")
         if sum(entry.issuer_claim_absent for entry in issuers) > 1:
             raise ValueError("only one entry can have issuer_claim_absent: its tokens do not say whose they are")
+        if issuers and all(entry.admin_use for entry in issuers):
+            raise ValueError("every entry has admin_use: no issuer is left whose sessions there could be")
         return issuers
+
+
+def _check_authentication(listener: Listener, info: ValidationInfo) -> None:
+    """Refuse an admin listener that strangers can reach and that would not know who calls. Raises ValueError."""
+    if {"admin_tls_cert", "admin_tls_key", "admin_tls_client_ca", "issuers"} - info.data.keys():
+        return  # one of them is wrong in itself, and said to be
+    if info.data["admin_tls_cert"] is None:
+        raise ValueError(
+            f"{listener}: without authentication the admin services are served on a Unix socket only"
+            f" (and on loopback by `sidegate dev`); set {PREFIX}ADMIN_TLS_CERT and {PREFIX}ADMIN_TLS_KEY"
+        )
+    if info.data["admin_tls_client_ca"] is None and not any(entry.admin_use for entry in info.data["issuers"]):
+        raise ValueError(
+            f"{listener}: nobody could be authenticated; set {PREFIX}ADMIN_TLS_CLIENT_CA,"
+            " or admin_use for an issuer of admin tokens"
+        )

@@ -1,0 +1,229 @@
+"""TLS in front of a gRPC server: shakes hands, remembers who is on the line, and passes bytes on.
+
+Of grpc's own TLS Python has two switches: client certificates are demanded, or not even asked for. It neither takes a
+certificate from one caller and a token from the next, nor says of a handshake that failed that it did or why. Both are
+needed here, so the handshake is made by OpenSSL, in front, and grpc serves in the clear on a Unix socket in a folder
+that nobody else can enter. Each connection reaches it from a socket with a name of its own, which is what grpc calls
+the peer, and by which its client certificate is found again.
+"""
+
+import asyncio
+import secrets
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import structlog
+
+from sidegate_sidecar.access import Certificate, read_certificate
+from sidegate_sidecar.errors import ListenerUnavailable
+from sidegate_sidecar.listener import Listener
+
+HANDSHAKE_SECONDS = 5.0
+MAX_CONNECTIONS = 1000
+BACKLOG = 128
+CHUNK_BYTES = 64 * 1024
+CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
+BREATH_SECONDS = 0.1  # before accepting again, where the system could not
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection. `certificate` None: they brought none."""
+
+    address: str
+    certificate: Certificate | None
+
+
+class TlsFront:
+    """Listens, and passes what comes through TLS on to a server's Unix socket.
+
+    Args:
+        context: What to shake hands with; asked for each connection.
+        server: The Unix socket, in a folder that is nobody else's.
+    """
+
+    def __init__(self, context: Callable[[], ssl.SSLContext], server: Path) -> None:
+        self._context = context
+        self._server = server
+        self._peers: dict[str, Peer] = {}
+        self._listening: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._connections: set[asyncio.Task[None]] = set()
+
+    def peer(self, grpc_peer: str) -> Peer | None:
+        """Who is on a connection that grpc calls by that name. None: nobody that is still here."""
+        return self._peers.get(grpc_peer.rpartition("/")[2])
+
+    async def listen(self, listener: Listener) -> Listener:
+        """Accept connections from now on. Where it listens, with the port that the system chose.
+
+        Raises:
+            ListenerUnavailable: The address is taken, or not this host's.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.getaddrinfo(
+                listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        except (OSError, UnicodeError):
+            raise ListenerUnavailable(
+                f"cannot listen on {listener}: the name {listener.host} does not resolve"
+            ) from None
+        family, _, _, _, address = found[0]
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        self._listening.append(listening)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not SO_REUSEPORT: two would share it
+            listening.bind(address)
+            listening.listen(BACKLOG)
+        except OSError:
+            raise ListenerUnavailable(
+                f"cannot listen on {listener}: the address is in use or not this host's"
+            ) from None
+        listening.setblocking(False)
+        self._accepting.append(asyncio.create_task(self._accept(listening)))
+        return Listener(host=listener.host, port=listening.getsockname()[1])
+
+    async def stop_accepting(self) -> None:
+        """Let nobody new in."""
+        for task in self._accepting:
+            task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        for listening in self._listening:
+            listening.close()
+
+    async def close(self) -> None:
+        """End what is left, once its server has ended: the last bytes first."""
+        await self.stop_accepting()
+        if self._connections:
+            await asyncio.wait(self._connections, timeout=CLOSING_SECONDS)
+        for task in self._connections:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(listening)
+            except OSError:  # out of file descriptors, or the caller has hung up already
+                await asyncio.sleep(BREATH_SECONDS)
+                continue
+            if len(self._connections) >= MAX_CONNECTIONS:
+                connection.close()
+                _refused(_named(address), "too many connections")
+                continue
+            task = asyncio.create_task(self._serve(connection, _named(address)))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, connection: socket.socket, address: str) -> None:
+        try:
+            reader, writer = await _shake_hands(connection, self._context())
+        except ConnectionError:
+            return  # hung up without a word: somebody looked whether the port is open
+        except OSError as fault:
+            _refused(address, _in_words(fault))
+            return
+        try:
+            certificate = _certificate_of(writer)
+        except ValueError as fault:
+            _refused(address, str(fault))
+            writer.close()
+            return
+        name = secrets.token_hex(8)
+        own = self._server.parent / name
+        self._peers[name] = Peer(address, certificate)
+        try:
+            await _pass_on(reader, writer, own, self._server)
+        finally:
+            del self._peers[name]
+            own.unlink(missing_ok=True)
+
+
+async def _shake_hands(
+    connection: socket.socket, context: ssl.SSLContext
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection's two ends, once TLS stands. Owns the connection. Raises OSError, of which ssl.SSLError is one."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=CHUNK_BYTES)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.connect_accepted_socket(
+        lambda: protocol,
+        connection,
+        ssl=context,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        ssl_shutdown_timeout=CLOSING_SECONDS,
+    )
+    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _certificate_of(writer: asyncio.StreamWriter) -> Certificate | None:
+    """The client's certificate. Raises ValueError: it cannot be read, or what is spoken here is not HTTP/2."""
+    tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    if tls.selected_alpn_protocol() != "h2":
+        raise ValueError("the client does not speak HTTP/2")
+    der = tls.getpeercert(binary_form=True)
+    return None if der is None else read_certificate(der)
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: Path, server: Path) -> None:
+    """Pass bytes both ways until either side has ended."""
+    inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        inner.setblocking(False)
+        inner.bind(str(own))
+        await asyncio.get_running_loop().sock_connect(inner, str(server))
+        inner_reader, inner_writer = await asyncio.open_unix_connection(sock=inner, limit=CHUNK_BYTES)
+    except BaseException as fault:
+        inner.close()
+        writer.close()
+        if not isinstance(fault, OSError):
+            raise
+        return  # the server has ended
+    pumps = [asyncio.create_task(_pump(reader, inner_writer)), asyncio.create_task(_pump(inner_reader, writer))]
+    try:
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        inner_writer.close()
+        writer.close()  # what was written still leaves
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(CLOSING_SECONDS):
+                await writer.wait_closed()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # whoever is gone has nothing more to say, and is told nothing
+        while chunk := await source.read(CHUNK_BYTES):
+            sink.write(chunk)
+            await sink.drain()
+
+
+def _refused(address: str, cause: str) -> None:
+    _log.warning("admin_connection_refused", peer=address, cause=cause)
+
+
+def _in_words(fault: OSError) -> str:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return f"the client certificate is not good: {fault.verify_message}"
+    if isinstance(fault, ssl.SSLError):
+        if fault.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+            return "no client certificate"
+        return f"the TLS handshake failed: {(fault.reason or 'unknown').replace('_', ' ').lower()}"
+    return "the TLS handshake did not end in time"
+
+
+def _named(address: object) -> str:
+    """A socket's address as text, e.g. "192.0.2.1:4711"."""
+    host, port = cast("tuple[str, int]", address)[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
