@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from sidegate_sidecar.errors import StoreUnavailable
 from sidegate_sidecar.model import Attribution, AuditFilter, Removed
 from sidegate_sidecar.store.postgres import PostgresStore
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, NOW, OPS, log_of, revoke_user, session, subject
 from tests.fakes.pooler import Pooler
 from tests.fakes.postgres import SUPERUSER, Database
+from tests.unit.store.postgres_locks import LOG_LOCK, held, until_waiting
 
 FAR = NOW + 3650 * DAY  # these tests have the server's own clock
 
@@ -73,4 +75,17 @@ async def test_ones_own_revocation_is_a_hint_although_nobody_notifies(pooler: Po
     await store.revoke_sessions(ISSUER, ["s1"], OPS)
 
     await asyncio.wait_for(wait, 30)
+    await store.close()
+
+
+async def test_what_timed_out_is_given_up_by_the_server_too(pooler: Pooler, database: Database) -> None:
+    url = database.url_of(SUPERUSER, "any", port=pooler.port)
+    store = PostgresStore(url, transaction_pooler=True, admin_timeout=0.2)
+    await store.open()
+    async with held(database, LOG_LOCK):
+        with pytest.raises(StoreUnavailable):
+            await store.revoke_sessions(ISSUER, ["s1"], OPS)
+        await until_waiting(database)
+
+    assert await log_of(store) == []
     await store.close()

@@ -7,6 +7,9 @@ import pytest
 from sidegate_sidecar.errors import PreconditionFailed
 from sidegate_sidecar.model import SECOND, Removed
 from sidegate_sidecar.store.postgres import PostgresStore
+from sidegate_sidecar.store.postgres_links import Connection
+from sidegate_sidecar.store.postgres_transactions import transact
+from sidegate_sidecar.store.postgres_writing import take_log_lock
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, NOW, OPS, log_of, revoke_user, session
 from tests.fakes.postgres import Database
@@ -169,21 +172,40 @@ async def test_batches_in_opposite_orders_never_wait_in_a_circle(store: Postgres
         assert record.revoke_time is not None
 
 
-async def test_what_is_read_under_the_log_lock_is_what_its_last_holder_left(database: Database) -> None:
+@pytest.mark.parametrize("changed", [True, False], ids=["changed by its holder", "left as it was"])
+async def test_what_is_read_under_the_log_lock_is_what_its_last_holder_left(database: Database, changed: bool) -> None:
     async with database.connect() as first, database.connect() as second:
         await first.execute("BEGIN; SELECT sidegate.take_log_lock()")
         await second.execute("BEGIN")
         waiting = asyncio.ensure_future(second.fetchrow("SELECT * FROM sidegate.take_log_lock()"))
         await until_waiting(database, "transactionid")
-        await first.execute("UPDATE sidegate.store SET head_sequence = 7")
+        if changed:
+            await first.execute("UPDATE sidegate.store SET head_sequence = 7")
         left = await first.fetchval("SELECT sidegate.store_now()")
         await first.execute("COMMIT")
 
         row = await waiting
 
     assert row is not None
-    assert row["head_sequence"] == 7
+    assert row["head_sequence"] == (7 if changed else 0)
     assert left <= row["now"] <= left + 60 * SECOND
+
+
+async def test_a_sidecar_that_vanishes_in_a_transaction_does_not_hold_the_log_lock_for_long(
+    database: Database, store: PostgresStore
+) -> None:
+    async def vanish(connection: Connection) -> None:
+        await take_log_lock(connection)
+        await asyncio.Event().wait()
+
+    async with database.connect() as connection:
+        vanished = asyncio.create_task(transact(connection, vanish, timeout=60))
+        while not connection.is_closed():  # noqa: ASYNC110 - the server's own timer ends it
+            await asyncio.sleep(0.01)
+        vanished.cancel()
+        await asyncio.wait([vanished])
+
+    await store.revoke_sessions(ISSUER, ["s1"], OPS)
 
 
 @pytest.mark.parametrize(
