@@ -64,6 +64,16 @@ def test_a_number_of_calls_fails_and_the_next_is_answered(sidecar: FakeSidecar, 
     assert stub.Verify(request).HasField("session")
 
 
+def test_a_feed_is_no_call_to_count_but_fails_with_all(sidecar: FakeSidecar, channel: grpc.Channel) -> None:
+    sidecar.faults.answer_unavailable(1)
+    assert next(watch(channel)).HasField("hello")
+
+    sidecar.faults.answer_unavailable()
+    with pytest.raises(grpc.RpcError) as failed:
+        next(watch(channel))
+    assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
+
+
 def test_the_clients_retries_hide_two_failures(sidecar: FakeSidecar, client: SessionClient) -> None:
     sidecar.faults.answer_unavailable(2)
 
@@ -222,11 +232,13 @@ def test_a_stalled_feed_says_nothing_until_it_flows_again(sidecar: FakeSidecar, 
 
     sidecar.faults.stall_feed()
     sidecar.revoke_session("s-1")
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, feed)
+    with ThreadPoolExecutor(2) as threads:
+        following, new = threads.submit(next, feed), threads.submit(next, watch(channel))
         with pytest.raises(TimeoutError):
             following.result(1.5)  # two checkpoints would have been due
+        assert not new.done()
         sidecar.faults.clear()
+        assert new.result().HasField("hello")
 
         assert [each.WhichOneof("subject") for each in following.result().revocations.revocations] == ["session_digest"]
 
@@ -237,24 +249,26 @@ def test_a_broken_feed_ends_and_so_does_every_new_one(sidecar: FakeSidecar, chan
 
     sidecar.faults.break_feed()
 
-    for broken in (feed, watch(channel)):
-        with pytest.raises(grpc.RpcError) as failed:
-            drain(broken)
-        assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.RpcError) as failed:
+        drain(feed)
+    assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
+    with pytest.raises(grpc.RpcError) as failed:
+        next(watch(channel))
+    assert code_of(failed) is grpc.StatusCode.UNAVAILABLE
     sidecar.faults.clear()
     assert next(watch(channel)).HasField("hello")
 
 
 def test_open_feeds_hold_no_stop_up_and_end_with_it(sidecar: FakeSidecar, channel: grpc.Channel) -> None:
-    flowing = watch(channel)
-    next(flowing)
+    feeds = [watch(channel) for _ in range(8)]
+    for feed in feeds:
+        next(feed)
     sidecar.faults.stall_feed()
-    stalled = watch(channel)
-    next(stalled)
+    feeds += [watch(channel) for _ in range(8)]
 
     sidecar.stop()
 
-    for feed in (flowing, stalled):
+    for feed in feeds:
         with pytest.raises(grpc.RpcError):
             drain(feed)
 

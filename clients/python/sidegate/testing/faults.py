@@ -48,8 +48,8 @@ class Faults:
         """Fail calls with UNAVAILABLE, as a sidecar does that cannot say.
 
         Args:
-            calls: How many. Each attempt counts: a client makes up to three to verify a token, five to revoke. None:
-                all, and health says NOT_SERVING.
+            calls: How many; feeds are not counted. Each attempt is: a client makes up to three to verify a token, five
+                to revoke. None: all, feeds too, and health says NOT_SERVING.
             reason: The name of a reason in errors.proto that is UNAVAILABLE.
 
         Raises:
@@ -104,16 +104,16 @@ class Faults:
         """What health says."""
         return self._in_force.failing is not None
 
-    def admit(self, context: grpc.ServicerContext) -> None:
+    def admit(self, context: grpc.ServicerContext, *, feed: bool) -> None:
         """Let a call in, late or not at all. Raises: CallFailed."""
         context.add_callback(self._wake)
         with self._changed:
             until = time.monotonic() + self._in_force.delay
             while context.is_active() and (left := min(until - time.monotonic(), self._in_force.delay)) > 0:
                 self._changed.wait(left)
-            if self._in_force.failing == 0:
-                return
             if self._in_force.failing is not None:
+                if feed or not self._in_force.failing:
+                    return
                 self._in_force.failing -= 1
             raise CallFailed("a test has it so", code="UNAVAILABLE", reason=self._in_force.failing_reason)
 

@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from sidegate.digests import digest_of
 from sidegate.errors import CallFailed
 from sidegate.testing.faults import Faults, FeedState
 from sidegate.testing.messages import revision_from, timestamp_from
@@ -46,19 +46,18 @@ class FeedService(feed_pb2_grpc.RevocationFeedServiceServicer):
         """As feed.proto says."""
         if request.with_snapshot and not self._snapshots:
             raise invalid("with_snapshot", "is served on the admin listener only")
+        if not self._await_flow(context):
+            return
         delivered = self._beginning(request)
         yield self._hello(delivered)
         if request.with_snapshot:
             chunk = self._revocations(self._store.entries_after(0)[: delivered.sequence])
             yield v1.WatchRevocationsResponse(snapshot_chunk=v1.FeedSnapshotChunk(revocations=chunk))
         checkpoint_due = time.monotonic()
-        while context.is_active():
-            with self._store.changed:
-                if self._faults.feed is FeedState.BROKEN:
-                    raise CallFailed("a test has it so", code="UNAVAILABLE", reason="INDEX_NOT_LOADED")
-                if self._faults.feed is FeedState.STALLED:
-                    self._store.changed.wait()
-                    continue
+        while True:
+            with self._store.changed:  # all the while, so that no revocation slips out after the feed has stalled
+                if not self._await_flow(context):
+                    return
                 entries = self._store.entries_after(delivered.sequence)
                 left = checkpoint_due - time.monotonic()
                 if not entries and left > 0:
@@ -74,6 +73,18 @@ class FeedService(feed_pb2_grpc.RevocationFeedServiceServicer):
             else:
                 checkpoint_due = time.monotonic() + CHECKPOINT_SECONDS
                 yield self._checkpoint(delivered)
+
+    def _await_flow(self, context: grpc.ServicerContext) -> bool:
+        """Wait while the feed is stalled. Whether anybody listens. Raises: CallFailed, if it is broken."""
+        with self._store.changed:
+            # Under the lock that whoever hangs up takes to wake us: else that could fall between the look and the wait.
+            while context.is_active():
+                if self._faults.feed is FeedState.BROKEN:
+                    raise CallFailed("a test has it so", code="UNAVAILABLE", reason="INDEX_NOT_LOADED")
+                if self._faults.feed is FeedState.FLOWING:
+                    return True
+                self._store.changed.wait()
+            return False
 
     def _beginning(self, request: v1.WatchRevocationsRequest) -> Revision:
         """Where the stream starts: where it was asked to, if the log leads on from there."""
@@ -102,11 +113,12 @@ class FeedService(feed_pb2_grpc.RevocationFeedServiceServicer):
 
     def _revocations(self, entries: Sequence[Entry]) -> list[v1.FeedRevocation]:
         return [
-            v1.FeedRevocation(**{_FIELDS[entry.kind]: self._digest(entry.kind, entry.subject)}) for entry in entries
+            v1.FeedRevocation(
+                **{
+                    _FIELDS[entry.kind]: digest_of(
+                        self._store.digest_salt, entry.kind.value.encode(), self._issuer, entry.subject
+                    )
+                }
+            )
+            for entry in entries
         ]
-
-    def _digest(self, kind: Kind, subject: str) -> bytes:
-        digest = blake2b(kind.value.encode(), key=self._store.digest_salt, digest_size=16)
-        for name in (self._issuer, subject):
-            digest.update(len(name.encode()).to_bytes(4, "big") + name.encode())
-        return digest.digest()

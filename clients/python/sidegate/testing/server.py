@@ -44,7 +44,7 @@ class Boundary(grpc.ServerInterceptor):
     def _unary(self, answer: Callable[[Any, grpc.ServicerContext], Any]) -> Callable[[Any, grpc.ServicerContext], Any]:
         def within_boundary(request: Any, context: grpc.ServicerContext) -> Any:
             try:
-                self._faults.admit(context)
+                self._faults.admit(context, feed=False)
                 return answer(request, context)
             except CallFailed as refusal:
                 abort(refusal, context)
@@ -56,7 +56,7 @@ class Boundary(grpc.ServerInterceptor):
     ) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
         def within_boundary(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
             try:
-                self._faults.admit(context)
+                self._faults.admit(context, feed=True)
                 yield from answer(request, context)
             except CallFailed as refusal:
                 abort(refusal, context)

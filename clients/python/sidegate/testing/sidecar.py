@@ -134,7 +134,11 @@ class FakeSidecar:
         return self._store.revoke_sessions([session_handle], Attribution(TEST_ACTOR))[1]
 
     def revoke_user_sessions(self, user_id: str, *, tenant_id: str = "", except_session_handle: str = "") -> Revision:
-        """Revoke every session of a user, in one tenant if so asked, but for one if so asked. As `revoke_session`."""
+        """Revoke every session of a user, in one tenant if so asked, but for one if so asked. As `revoke_session`.
+
+        Raises:
+            CallFailed: NOT_A_SESSION_OF_USER: the exception is a session of another user.
+        """
         return self._store.revoke_user(
             user_id, Attribution(TEST_ACTOR), tenant_id=tenant_id, except_session_handle=except_session_handle
         )[1]

@@ -129,6 +129,7 @@ def test_the_register_reads_alike(world: World, user: str) -> None:
     world.admin.register_session(f"{user}-3", user, session_expire_time=ends)
     world.admin.revoke_session(f"{user}-3")
 
+    world.admin.register_session(f"{user}-2", user, tenant_id="acme", session_expire_time=ends + AN_HOUR)
     sessions = list(world.admin.list_sessions(user))
 
     assert [(session.session_handle, session.state) for session in sessions] == [
@@ -138,7 +139,7 @@ def test_the_register_reads_alike(world: World, user: str) -> None:
     ]
     assert world.admin.get_session(f"{user}-2") == sessions[1]
     assert (sessions[1].issuer, sessions[1].tenant_id, sessions[1].create_time) == (world.issuer, "acme", began)
-    assert sessions[1].session_expire_time == ends
+    assert sessions[1].session_expire_time == ends + AN_HOUR
     assert sessions[1].revoke_time is None
     assert sessions[2].revoke_time is not None
 
