@@ -254,6 +254,16 @@ def test_sign_out_ends_this_session_unless_told_otherwise(client: SessionClient,
     sidecar.script("SignOut", verification_pb2.SignOutResponse())
     client.sign_out(TOKEN)
     assert sidecar.requests["SignOut"][0].scope == verification_pb2.SIGN_OUT_SCOPE_THIS_SESSION
+    assert not sidecar.requests["SignOut"][0].HasField("anti_csrf_token")
+
+
+def test_sign_out_brings_the_anti_csrf_token(client: SessionClient, sidecar: FakeSidecar) -> None:
+    sidecar.script("SignOut", verification_pb2.SignOutResponse())
+    client.sign_out(TOKEN, anti_csrf_token="x")
+    assert sidecar.requests["SignOut"][0].anti_csrf_token == "x"
+    with pytest.raises(InvalidRequest) as caught:
+        client.sign_out(TOKEN, anti_csrf_token="\ud800")
+    assert caught.value.field == "anti_csrf_token"
 
 
 def test_the_serving_status_of_a_sidecar_with_a_store(client: SessionClient, sidecar: FakeSidecar) -> None:
