@@ -5,6 +5,7 @@ from sidegate.async_session_client import AsyncSessionClient
 from sidegate.errors import (
     CallFailed,
     ClientClosed,
+    ForkUnsupported,
     InvalidRequest,
     NotSupported,
     PermissionDenied,
@@ -52,6 +53,7 @@ __all__ = [
     "ClientClosed",
     "Evidence",
     "EvidenceSource",
+    "ForkUnsupported",
     "InvalidRequest",
     "KeySetStatus",
     "NearCacheStatistics",

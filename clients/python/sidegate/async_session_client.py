@@ -153,16 +153,16 @@ class AsyncSessionClient(AsyncioClient):
         await super().close()
 
     def before_fork(self) -> None:
-        """For `forking`: also let go of a feed whose loop is closed."""
+        """For `forking`: also let go of what belongs to a closed loop."""
         super().before_fork()
         if self._loop is None:
-            self._feed = None
+            self._feed = self._batching = None
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: in the child, begin with an empty near cache and leave the parent's feed alone."""
         if in_child:
-            self._inherited = (self._inherited, self._feed)
-            self._feed = None
+            self._inherited = (self._inherited, self._feed, self._batching)
+            self._feed = self._batching = None
             if self._near_cache is not None:
                 self._near_cache = self._near_cache.emptied()
         super().after_fork(in_child=in_child)

@@ -8,6 +8,7 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
+from sidegate import forking
 from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
 from sidegate.errors import CallFailed, ClientClosed
@@ -23,6 +24,7 @@ class AsyncioClient:
     """A target and a channel to it. Safe to use from many tasks of one event loop at once.
 
     Constructing one needs no loop and starts nothing, so a process may construct it, fork, and use it on both sides.
+    Once it was used, a child can use it only if its loop was closed before the fork; `forking` says why.
     It belongs to the loop of its first call. Once that loop is closed, the next loop that uses it takes it over, so
     that one `asyncio.run` after another works; while it is not, any other loop gets a RuntimeError.
     """
@@ -35,6 +37,8 @@ class AsyncioClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._inherited: object = None
+        forking.register(self)
 
     async def wait_until_ready(self, timeout: float = 10.0) -> None:
         """Return once the sidecar is ready: its health says SERVING, for it has keys and its revocation index.
@@ -70,6 +74,19 @@ class AsyncioClient:
         channel, self._channel = self._channel, None
         if channel is not None:
             await channel.close()
+
+    def before_fork(self) -> None:
+        """For `forking`: let go of a closed loop's channel. One of a loop that may go on stays, for the parent."""
+        if self._loop is not None and self._loop.is_closed():
+            self._loop, self._channel = None, None
+            self._methods.clear()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """For `forking`: leave the parent's loop and channel alone."""
+        if in_child:
+            # Kept, for taking them apart could hang where gRPC's threads are missing.
+            self._inherited = (self._inherited, self._loop, self._channel, self._methods)
+            self._loop, self._channel, self._methods = None, None, {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -126,6 +143,7 @@ class AsyncioClient:
             raise ClientClosed("the client was closed")
         self._check_loop()
         if self._channel is None:
+            forking.about_to_open(self._loop)
             self._channel = grpc.aio.insecure_channel(self._target.address, CHANNEL_OPTIONS)
         return self._channel
 

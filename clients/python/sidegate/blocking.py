@@ -8,21 +8,25 @@ from typing import Self, TypeVar
 
 import grpc
 
+from sidegate import forking
 from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
 from sidegate.errors import CallFailed, ClientClosed
-from sidegate.failures import failure_of
+from sidegate.failures import Failure, failure_of
 from sidegate.readiness import Readiness, health_check
 from sidegate.targets import Target
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
 
+_FORKED = Failure("UNAVAILABLE", "the process was forked during the call; the same call can be made again")
+
 
 class BlockingClient:
     """A target and a channel to it. Safe to use from many threads at once.
 
-    Constructing one starts nothing, so a process may construct it, fork, and use it on both sides.
+    Constructing one starts nothing. A process that forks may use it before, and on both sides after; `forking` says
+    when a child cannot.
     """
 
     def __init__(self, target: Target, timeout: float, explain: Explanation) -> None:
@@ -33,6 +37,9 @@ class BlockingClient:
         self._closed = False
         self._channel: grpc.Channel | None = None
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._forks = 0
+        self._is_locked_for_fork = False
+        forking.register(self)
 
     def wait_until_ready(self, timeout: float = 10.0) -> None:
         """Return once the sidecar is ready: its health says SERVING, for it has keys and its revocation index.
@@ -68,6 +75,22 @@ class BlockingClient:
         if channel is not None:
             channel.close()
 
+    def before_fork(self) -> None:
+        """For `forking`: close the connection, and let nobody open another until `after_fork`."""
+        self._is_locked_for_fork = self._lock.acquire(timeout=forking.LOCK_SECONDS)
+        self._forks += 1
+        self._methods.clear()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """For `forking`: let the next call open a connection."""
+        if in_child:
+            self._lock = threading.Lock()
+        elif self._is_locked_for_fork:
+            self._lock.release()
+
     def __enter__(self) -> Self:
         return self
 
@@ -86,16 +109,21 @@ class BlockingClient:
             timeout: Seconds. None: the client's own.
         """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
+        forks = self._forks
         method = self._method(call.path)
         try:
             answer = method(call.request, timeout=seconds)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error
+            if self._forks != forks:
+                raise call.explain(_FORKED) from error
             raise call.explain(self._target.located(failure_of(error), call.path)) from error
         except ValueError as error:
             if self._closed:  # between looking the method up and calling it; gRPC then raises a plain ValueError
                 raise ClientClosed("the client was closed") from error
+            if self._forks != forks:
+                raise call.explain(_FORKED) from error
             raise
         return call.result(answer)
 
@@ -123,5 +151,6 @@ class BlockingClient:
             if self._closed:
                 raise ClientClosed("the client was closed")
             if self._channel is None:
+                forking.about_to_open()
                 self._channel = grpc.insecure_channel(self._target.address, CHANNEL_OPTIONS)
             return self._channel

@@ -48,6 +48,14 @@ class ClientClosed(SidegateError):
     """The client was closed, before the call or while it was under way. The outcome of a write is then unknown."""
 
 
+class ForkUnsupported(SidegateError):
+    """This process was forked from one in which gRPC was running in a way that no child survives: a call would hang.
+
+    That is so if the parent had used a client, and GRPC_ENABLE_FORK_SUPPORT is 0 or an asyncio client's event loop was
+    not closed.
+    """
+
+
 class CallFailed(SidegateError):
     """An RPC that ended in an error.
 

@@ -159,9 +159,11 @@ class SessionClient(BlockingClient):
             feed.join()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """For `forking`: in the child, begin with an empty near cache."""
+        """For `forking`: in the child, begin anew; threads that are not there may hold every lock."""
         if in_child and self._near_cache is not None:
             self._near_cache = self._near_cache.emptied()
+        if in_child and self._batching is not None:
+            self._batching = BlockingBatching(self._target)
         super().after_fork(in_child=in_child)
 
     def _recall(

@@ -64,9 +64,14 @@ class SharedNearCache:
         self._cache = NearCache(
             checked_bound("near_cache_entries", max_entries), checked_bound("near_cache_bytes", max_bytes)
         )
+        self._bounds = (max_entries, max_bytes)
         self._lock = threading.Lock()
         self._steady = steady
         self._wall = wall
+
+    def emptied(self) -> "SharedNearCache":
+        """Another with the same bounds. For the child of a fork, where a thread that is not there may hold the lock."""
+        return SharedNearCache(*self._bounds, steady=self._steady, wall=self._wall)
 
     def find(
         self,

@@ -57,8 +57,9 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         self._changed = threading.Condition()
         self._server = grpc.server(ThreadPoolExecutor(32, thread_name_prefix="feed-server"))
         feed_pb2_grpc.add_RevocationFeedServiceServicer_to_server(self, self._server)
-        verification: Any = Unscripted()  # of all but Verify
+        verification: Any = Unscripted()  # of all but these
         verification.Verify = self._verify
+        verification.BatchVerify = self._batch_verify
         verification_pb2_grpc.add_VerificationServiceServicer_to_server(verification, self._server)
         self._server.add_insecure_port(address)
         self.target = address
@@ -145,6 +146,15 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         self.decided.set()
         self.held.wait(PATIENCE_SECONDS)
         return answer
+
+    def _batch_verify(
+        self, request: verification_pb2.BatchVerifyRequest, context: grpc.ServicerContext
+    ) -> verification_pb2.BatchVerifyResponse:
+        results = [
+            verification_pb2.BatchVerifyResult(response=self._verify(question, context))
+            for question in request.requests
+        ]
+        return verification_pb2.BatchVerifyResponse(results=results)
 
     def _decide(self, handle: str) -> verification_pb2.VerifyResponse:
         if handle in self.revoked:

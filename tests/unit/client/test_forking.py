@@ -1,0 +1,215 @@
+"""Processes that fork with clients in them. Each runs by itself, with every wait bounded: what fails, hangs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.feed_server import FeedServer
+
+FORKS = 20
+
+PRELUDE = """
+import asyncio, multiprocessing, os, signal, sys, threading, time
+from sidegate import AsyncRevocationClient, AsyncSessionClient, ForkUnsupported, RevocationClient, SessionClient
+from sidegate import VerificationUnavailable
+
+TARGET, FORKS = sys.argv[1], int(sys.argv[2])
+client = SessionClient(TARGET, timeout=20)
+asynchronous = AsyncSessionClient(TARGET, timeout=20)
+
+def use():
+    # The near cache included: a call that is answered from it shows that a feed is up.
+    before = client.near_cache_statistics().hits
+    while client.near_cache_statistics().hits == before:
+        client.verify("s-1")
+
+async def use_on_a_loop():
+    before = asynchronous.near_cache_statistics().hits
+    while asynchronous.near_cache_statistics().hits == before:
+        await asynchronous.verify("s-1")
+
+def outcome(do):
+    try:
+        do()
+    except ForkUnsupported:
+        return 3
+    return 0
+
+def in_child(do):
+    # The exit status: 0 done, 3 refused, negative if it hung.
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        status = 1
+        try:
+            status = outcome(do)
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[FeedServer]:
+    server = FeedServer(f"unix://{tmp_path / 's'}")
+    yield server
+    server.stop()
+
+
+def run(script: str, server: FeedServer, support: str | None, *, forks: int = FORKS) -> str:
+    """What it printed."""
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    if support is not None:
+        environment["GRPC_ENABLE_FORK_SUPPORT"] = support
+    ended = subprocess.run(
+        [sys.executable, "-c", PRELUDE + script, server.target, str(forks)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+supports = pytest.mark.parametrize("support", [None, "1", "0"], ids=["unset", "1", "0"])
+
+
+@supports
+def test_a_client_for_threads_is_used_on_both_sides_of_a_fork(server: FeedServer, support: str | None) -> None:
+    script = """
+use()
+for _ in range(FORKS):
+    print(in_child(use))
+    use()
+"""
+    # Where gRPC does nothing for forks, the child is told: it would hang.
+    assert run(script, server, support).split() == ["3" if support == "0" else "0"] * FORKS
+
+
+@supports
+def test_an_asyncio_client_whose_loop_was_closed_is_used_on_both_sides(server: FeedServer, support: str | None) -> None:
+    script = """
+asyncio.run(use_on_a_loop())
+for _ in range(FORKS):
+    print(in_child(lambda: asyncio.run(use_on_a_loop())))
+    asyncio.run(use_on_a_loop())
+"""
+    assert run(script, server, support).split() == ["3" if support == "0" else "0"] * FORKS
+
+
+@supports
+def test_a_fork_within_the_loop_leaves_the_parents_client_alone_and_tells_the_child(
+    server: FeedServer, support: str | None
+) -> None:
+    script = """
+async def main():
+    await use_on_a_loop()
+    for _ in range(FORKS):
+        print(in_child(lambda: asyncio.run(use_on_a_loop())), in_child(use))
+        await use_on_a_loop()
+    await asynchronous.close()
+
+asyncio.run(main())
+"""
+    assert run(script, server, support, forks=5).split() == ["3"] * 10
+    assert len(server.streams) == 1
+
+
+@supports
+def test_a_child_that_was_told_can_exit(server: FeedServer, support: str | None) -> None:
+    script = """
+async def main():
+    await use_on_a_loop()
+    child = os.fork()
+    if not child:
+        signal.alarm(30)
+        code = outcome(use)
+        raise SystemExit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+asyncio.run(main())
+"""
+    assert run(script, server, support).split() == ["3"]
+
+
+@supports
+def test_clients_that_were_not_used_before_need_nothing(server: FeedServer, support: str | None) -> None:
+    script = """
+for _ in range(FORKS):
+    print(in_child(use), in_child(lambda: asyncio.run(use_on_a_loop())))
+"""
+    assert run(script, server, support, forks=5).split() == ["0"] * 10
+
+
+@supports
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing(server: FeedServer, support: str | None, method: str, tmp_path: Path) -> None:
+    module = tmp_path / "application.py"
+    script = f"""
+def work(number):
+    signal.alarm(30)
+    return outcome(use)
+
+if __name__ == "__main__":
+    use()
+    with multiprocessing.get_context("{method}").Pool(3) as pool:
+        print(*pool.map(work, range(6), chunksize=1))
+    use()
+"""
+    module.write_text(PRELUDE + script)
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
+    if support is not None:
+        environment["GRPC_ENABLE_FORK_SUPPORT"] = support
+    ended = subprocess.run(
+        [sys.executable, module, server.target, "1"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split() == ["3" if (method, support) == ("fork", "0") else "0"] * 6
+
+
+@supports
+def test_calls_of_other_threads_end_cleanly_when_the_process_forks(server: FeedServer, support: str | None) -> None:
+    script = """
+over, failures = threading.Event(), []
+eager = SessionClient(TARGET, timeout=20, near_cache=False)
+
+def ask():
+    while not over.is_set():
+        try:
+            eager.verify("s-2")
+        except VerificationUnavailable as unavailable:
+            if unavailable.code != "UNAVAILABLE":
+                failures.append(repr(unavailable))
+        except Exception as error:
+            failures.append(repr(error))
+
+threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(FORKS):
+    use()
+    print(in_child(use))
+over.set()
+for thread in threads:
+    thread.join(20)
+    assert not thread.is_alive()
+assert not failures, failures
+"""
+    assert run(script, server, support).split() == ["3" if support == "0" else "0"] * FORKS
+
+
+def test_a_process_ends_although_nobody_closed_its_clients(server: FeedServer) -> None:
+    assert run("use()\nasyncio.run(use_on_a_loop())\nprint('done')", server, None) == "done\n"
+    for stream in server.streams:
+        assert stream.ended.wait(20)
