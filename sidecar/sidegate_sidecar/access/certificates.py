@@ -30,20 +30,23 @@ def read_certificate(der: bytes) -> Certificate:
     Raises:
         ValueError: It cannot be read.
     """
-    certificate = x509.load_der_x509_certificate(der)
-    uris: set[str | None] = set()
-    names: set[str | None] = set()
     try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        pass  # then it names nobody
-    except (x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as fault:
-        raise ValueError("its extensions cannot be read") from fault
-    else:
-        uris.update(map(uri_subject, alternatives.get_values_for_type(x509.UniformResourceIdentifier)))
-        names.update(map(dns_subject, alternatives.get_values_for_type(x509.DNSName)))
+        certificate = x509.load_der_x509_certificate(der)
+        uris, names = _alternative_names(certificate)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        raise ValueError("the client certificate cannot be read") from None
+    subjects = [*sorted(map(uri_subject, uris), key=str), *sorted(map(dns_subject, names), key=str)]
     return Certificate(
-        subjects=(*sorted(uri for uri in uris if uri), *sorted(name for name in names if name)),
-        begin_time=round(certificate.not_valid_before_utc.timestamp()) * SECOND,
-        expire_time=round(certificate.not_valid_after_utc.timestamp()) * SECOND,
+        subjects=tuple(dict.fromkeys(subject for subject in subjects if subject is not None)),
+        begin_time=int(certificate.not_valid_before_utc.timestamp()) * SECOND,
+        expire_time=int(certificate.not_valid_after_utc.timestamp()) * SECOND,
     )
+
+
+def _alternative_names(certificate: x509.Certificate) -> tuple[list[str], list[str]]:
+    """Its URIs and its DNS names, as they stand there."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return [], []
+    return names.get_values_for_type(x509.UniformResourceIdentifier), names.get_values_for_type(x509.DNSName)

@@ -50,8 +50,8 @@ class Caller:
 
 def dns_subject(name: str) -> str | None:
     """The subject of a DNS name, in lower case: DNS knows no other [RFC 4343]. None: it cannot be one."""
-    name = name.lower()
-    return CERTIFICATE + name if len(name) <= MAX_NAME_BYTES and _DNS_NAME.fullmatch(name) else None
+    lowered = name.lower() if name.isascii() else ""  # lower() would make a plain "k" of the Kelvin sign
+    return CERTIFICATE + lowered if len(lowered) <= MAX_NAME_BYTES and _DNS_NAME.fullmatch(lowered) else None
 
 
 def uri_subject(uri: str) -> str | None:
