@@ -36,7 +36,7 @@ CALLERS = (1, 8, 32, 128)
 TOKENS = 2000
 HEALTH = "/grpc.health.v1.Health/Check"
 # As the clients retry: a connection takes 128 calls at once, and one too many is refused.
-RETRYING = {
+RETRYING: dict[str, Any] = {
     "methodConfig": [
         {
             "name": [{}],
