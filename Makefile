@@ -34,7 +34,7 @@ lint: $(VENV)/.dev ## Check style, formatting, which module imports which, and t
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/deptry sidecar clients
+	$(BIN)/deptry sidecar clients k8s/injector
 
 format: $(VENV)/.dev ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix
@@ -62,6 +62,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(VENV)/.dev ## Regenerate the lock files from what pyproject.toml and proto.in ask for
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group build -c requirements/dev.lock -o requirements/sidecar.lock
+	$(COMPILE) pyproject.toml --extra sidecar --extra injector --group build -c requirements/dev.lock \
+		-o requirements/image.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 	$(COMPILE) requirements/proto.in -o requirements/proto.lock
 

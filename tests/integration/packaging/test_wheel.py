@@ -22,15 +22,17 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {
         path.relative_to(home).as_posix()
-        for home in (ROOT / "sidecar", ROOT / "clients/python")
-        for package in ("pytest_sidegate", "sidegate", "sidegate_sidecar")
+        for home in (ROOT / "sidecar", ROOT / "clients/python", ROOT / "k8s/injector")
+        for package in ("pytest_sidegate", "sidegate", "sidegate_injector", "sidegate_sidecar")
         for path in (home / package).rglob("*")
-        if path.suffix in {".py", ".pyi", ".sql", ".typed"}
+        if path.suffix in {".py", ".pyi", ".sql", ".typed", ".yaml"}
     }
 
     assert {
         "pytest_sidegate/py.typed",
         "sidegate/py.typed",
+        "sidegate_injector/py.typed",
+        "sidegate_injector/template.yaml",
         "sidegate_sidecar/py.typed",
         "sidegate/v1/verification_pb2.pyi",
     } <= sources

@@ -12,6 +12,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 ROOMS = "The sidecar's rooms import downwards only"
 CLIENT = "The client stands without the sidecar"
+INJECTOR = "The injector stands alone, and beside it nothing knows of it"
+INJECTION = "What is injected is decided without I/O"
 FRAMEWORKS = "Only its integration knows a web framework"
 GRPC = "Only the outer rooms know gRPC"
 SQL = "Only the store knows a database driver"
@@ -26,6 +28,8 @@ BREACHES = [
     ("sidecar/sidegate_sidecar/verifier.py", "import sidegate_sidecar.rpc", ROOMS),
     ("sidecar/sidegate_sidecar/stray.py", "", ROOMS),
     ("clients/python/sidegate/__init__.py", "import sidegate_sidecar.model", CLIENT),
+    ("k8s/injector/sidegate_injector/injection.py", "import sidegate_sidecar.model", INJECTOR),
+    ("k8s/injector/sidegate_injector/injection.py", "import sidegate_injector.server", INJECTION),
     ("clients/python/sidegate/integrations/guard.py", "import flask", FRAMEWORKS),
     ("sidecar/sidegate_sidecar/verifier.py", "import grpc", GRPC),
     ("sidecar/sidegate_sidecar/tokens/__init__.py", "from google.protobuf import any_pb2", GRPC),
@@ -42,7 +46,12 @@ BREACHES = [
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of the packages and of the contract, to be broken at will."""
-    for package in ("sidecar/sidegate_sidecar", "clients/python/sidegate", "clients/python/pytest_sidegate"):
+    for package in (
+        "sidecar/sidegate_sidecar",
+        "clients/python/sidegate",
+        "clients/python/pytest_sidegate",
+        "k8s/injector/sidegate_injector",
+    ):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
@@ -51,7 +60,7 @@ def checkout(tmp_path: Path) -> Path:
 def contract_report(checkout: Path) -> tuple[int, str]:
     """The exit status of the linter and what it printed, unwrapped."""
     # The checkout's packages come before the installed ones, which are those of this very repository.
-    path = os.pathsep.join(str(checkout / folder) for folder in ("sidecar", "clients/python"))
+    path = os.pathsep.join(str(checkout / folder) for folder in ("sidecar", "clients/python", "k8s/injector"))
     outcome = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
         cwd=checkout,

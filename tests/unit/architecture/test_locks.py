@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT = PYPROJECT["project"]["dependencies"]
 SIDECAR = [*CLIENT, *PYPROJECT["project"]["optional-dependencies"]["sidecar"]]
+IMAGE = [*SIDECAR, *PYPROJECT["project"]["optional-dependencies"]["injector"]]
 
 
 def group(name: str) -> list[str]:
@@ -24,7 +25,8 @@ def group(name: str) -> list[str]:
 
 ASKED = {
     "sidecar.lock": [*SIDECAR, *group("build")],
-    "dev.lock": [*SIDECAR, *group("dev")],
+    "image.lock": [*IMAGE, *group("build")],
+    "dev.lock": [*IMAGE, *group("dev")],
     "fuzz.lock": [*SIDECAR, *group("fuzz")],
     "proto.lock": [
         line for line in (ROOT / "requirements/proto.in").read_text().splitlines() if line and not line.startswith("#")
@@ -62,7 +64,7 @@ def test_a_lock_pins_by_hash_alone() -> None:
             assert "--hash=sha256:" in entry, f"{lock}: {entry}"
 
 
-@pytest.mark.parametrize("smaller", ["sidecar.lock", "fuzz.lock"])
+@pytest.mark.parametrize("smaller", ["sidecar.lock", "image.lock", "fuzz.lock"])
 def test_what_is_tested_is_what_is_run(smaller: str) -> None:
     tested = pins("dev.lock")
 

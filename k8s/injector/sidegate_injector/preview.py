@@ -1,0 +1,59 @@
+"""What injection would make of a manifest, for people: YAML in, YAML out. Pure."""
+
+from collections.abc import Callable, Collection
+
+import yaml
+
+from sidegate_injector.errors import Refused
+from sidegate_injector.injection import inject
+from sidegate_injector.objects import Object, object_in
+from sidegate_injector.template import Template
+from sidegate_injector.workloads import with_changed_pods
+
+
+def preview(
+    manifests: str, template: Template, *, namespace: str, excluded: Collection[str], tell: Callable[[str], None]
+) -> str:
+    """The manifests with their sidecars, as if each namespace had opted in. Comments are lost.
+
+    Args:
+        manifests: YAML, of any number of documents.
+        template: What is injected.
+        namespace: Of manifests that name none.
+        excluded: Namespaces whose pods are left alone.
+        tell: Called with a line about each workload that is not plainly injected.
+
+    Raises:
+        Refused: The admission webhook would refuse one of them; or it is no YAML.
+    """
+    try:
+        documents: list[object] = list(yaml.safe_load_all(manifests))
+    except yaml.YAMLError as fault:
+        raise Refused(f"not YAML: {' '.join(str(fault).split())}") from None
+    except RecursionError:
+        raise Refused("not YAML that anybody wrote: nested too deeply") from None
+
+    def change(workload: Object, pod: Object) -> Object:
+        metadata = object_in(workload, "metadata", "the manifest")
+        who = f"{workload['kind']} {metadata.get('name') or metadata.get('generateName') or '(no name)'}"
+        if str(metadata.get("namespace") or namespace) in excluded:
+            tell(f"{who}: left alone: in an excluded namespace")
+            return pod
+        try:
+            injection = inject(pod, template)
+        except Refused as refusal:
+            raise Refused(f"{who}: refused: {refusal}") from None
+        if injection.left_alone:
+            tell(f"{who}: left alone: {injection.left_alone}")
+        for warning in injection.warnings if not injection.left_alone else ():
+            tell(f"{who}: {warning}")
+        return injection.pod
+
+    after = [with_changed_pods(document, change) for document in documents]
+    # Parts that documents share would else be written as anchors, which few expect in a manifest.
+    return yaml.dump_all(after, Dumper=_NoAliases, sort_keys=False, allow_unicode=True)
+
+
+class _NoAliases(yaml.SafeDumper):
+    def ignore_aliases(self, data: object) -> bool:
+        return True
