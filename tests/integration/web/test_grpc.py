@@ -48,8 +48,8 @@ def sync_handlers() -> Mapping[str, Any]:
         return b"".join(who() for _ in requests)
 
     def each(requests: Iterator[bytes], context: object) -> Iterator[bytes]:
-        for _ in requests:
-            yield who()
+        found = who()  # before the first item is asked for, as what is no generator function may
+        return (found for _ in requests)
 
     return {
         "UnaryUnary": make.unary_unary_rpc_method_handler(one),

@@ -1,9 +1,11 @@
 """The core of the integrations, by itself: what settings it takes, what tokens it finds, what it says."""
 
+import dataclasses
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -147,7 +149,18 @@ async def coroutine(session: Session) -> bool:
     return False
 
 
-@pytest.mark.parametrize("require", [coroutine, [coroutine], {"role": ["a"]}, {"role": None}, "admin", 7, [7]], ids=str)
+@pytest.mark.parametrize(
+    "require",
+    [
+        pytest.param(coroutine, id="a coroutine function"),
+        pytest.param([coroutine], id="one of several"),
+        pytest.param({"role": ["a"]}, id="a list for a claim"),
+        pytest.param({"role": None}, id="nothing for a claim"),
+        pytest.param("admin", id="a string"),
+        pytest.param(7, id="a number"),
+        pytest.param([7], id="a list of numbers"),
+    ],
+)
 def test_what_could_not_be_checked_is_a_mistake_before_any_request(require: Any) -> None:
     with pytest.raises(TypeError):
         route_rules(require=require)
@@ -158,10 +171,21 @@ def test_audiences_are_not_one_string() -> None:
         route_rules(audiences="orders")
 
 
-@pytest.mark.parametrize("answer", [None, 1, "yes", coroutine], ids=str)
+@pytest.mark.parametrize("answer", [None, 1, "yes", coroutine], ids=["nothing", "1", "yes", "a function"])
 def test_a_requirement_that_answers_neither_yes_nor_no_lets_nobody_in(answer: object) -> None:
     with pytest.raises(TypeError):
         check_session(checks(lambda session: answer), SESSION)  # type: ignore[arg-type, return-value] # the mistake
+
+
+@pytest.mark.parametrize(
+    ("claim", "required", "met"),
+    [("true", True, True), ("true", 1, False), ("1", True, False), ("[1]", True, False), ("1", 1.0, True)],
+)
+def test_a_bool_is_no_number(claim: str, required: Any, met: bool) -> None:
+    session = dataclasses.replace(SESSION, claims_json=f'{{"level": {claim}}}')
+
+    with nullcontext() if met else pytest.raises(ClaimRequirementFailed):
+        check_session(checks({"level": required}), session)
 
 
 def test_all_of_several_requirements_must_be_met() -> None:

@@ -11,7 +11,6 @@ The token comes in the metadata `authorization`, as "Bearer" and the token.
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextvars import copy_context
 from typing import Any, cast
 
 import grpc
@@ -63,31 +62,18 @@ class SessionInterceptor(grpc.ServerInterceptor):
         rules = self._rules.of(handler_call_details.method)
         request = incoming(handler_call_details.invocation_metadata)
         make, serve = _parts(handler)
-        wrapped = self._streaming if handler.response_streaming else self._unary
-        return make(wrapped(serve, rules, request), handler.request_deserializer, handler.response_serializer)
 
-    def _unary(self, serve: Callable[..., Any], rules: guard.RouteRules, request: IncomingRequest) -> Any:
-        def checked(message: Any, context: grpc.ServicerContext) -> Any:
+        # gRPC runs each call in a context of its own, generators too, so what is set stays in it.
+        def items(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            self._admit(rules, request, context)
+            yield from serve(message, context)
+
+        def result(message: Any, context: grpc.ServicerContext) -> Any:
             self._admit(rules, request, context)
             return serve(message, context)
 
-        # A context of its own: the pool's thread serves others afterwards.
-        def in_context(message: Any, context: grpc.ServicerContext) -> Any:
-            return copy_context().run(checked, message, context)
-
-        return in_context
-
-    def _streaming(self, serve: Callable[..., Any], rules: guard.RouteRules, request: IncomingRequest) -> Any:
-        def checked(message: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            # A generator sees the context of whoever takes its next item.
-            own = copy_context()
-            own.run(self._admit, rules, request, context)
-            items = iter(own.run(serve, message, context))
-            done = object()
-            while (item := own.run(next, items, done)) is not done:
-                yield item
-
-        return checked
+        checked = items if handler.response_streaming else result
+        return make(checked, handler.request_deserializer, handler.response_serializer)
 
     def _admit(self, rules: guard.RouteRules, request: IncomingRequest, context: grpc.ServicerContext) -> None:
         try:
