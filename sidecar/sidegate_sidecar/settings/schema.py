@@ -43,7 +43,7 @@ class StoreSettings(BaseModel):
     store_poll_interval: Duration = SECOND
     max_token_lifetime: PositiveDuration = DAY
     max_session_lifetime: PositiveDuration = 30 * DAY
-    leeway: Duration = 10 * SECOND
+    leeway: Duration = 2 * SECOND
 
     @field_validator("leeway")
     @classmethod

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from sidegate_sidecar.settings import PREFIX, IssuerEntry, Settings
+import pytest
+from sidegate_sidecar.settings import PREFIX, IssuerEntry, Settings, load_settings
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs/configuration.md").read_text(encoding="utf-8")
 SETTINGS, ENTRY = PAGE.split("## An issuer entry")
@@ -24,3 +25,13 @@ def test_every_setting_is_documented_and_every_documented_one_exists() -> None:
 
 def test_every_field_of_an_entry_is_documented_and_every_documented_one_exists() -> None:
     assert sorted(first_cells(ENTRY)) == sorted(IssuerEntry.model_fields)
+
+
+DEFAULTS = re.findall(r"^\| `(SIDEGATE_\w+)` \| `([^`]*)` \|", SETTINGS, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "default"), DEFAULTS)
+def test_a_setting_has_the_default_that_is_documented(name: str, default: str) -> None:
+    issuer = {"SIDEGATE_ISSUER": "https://issuer.example"}
+
+    assert load_settings({**issuer, name: default}) == load_settings(issuer)

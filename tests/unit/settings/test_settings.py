@@ -216,10 +216,12 @@ def test_the_stores_file_is_named_from_the_root(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["mysql://h/d", "sqlite://s.db", "sqlite:///", "sqlite:////", "/var/lib/s.db"])
 def test_what_is_no_store_is_refused_with_what_to_write(url: str) -> None:
-    assert mistakes(ONE | variables(store_url=url)) == [
+    [mistake] = mistakes(ONE | variables(store_url=url))
+
+    assert mistake == (
         "SIDEGATE_STORE_URL: must be sqlite:///path or postgresql://user:password@host/database, or empty for a"
         " stateless sidecar"
-    ]
+    )
 
 
 # Mistakes.

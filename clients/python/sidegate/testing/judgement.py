@@ -12,7 +12,7 @@ from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import NextAction, RejectionReason
 
 # The sidecar's defaults (docs/configuration.md).
-LEEWAY = 10 * SECOND
+LEEWAY = 2 * SECOND
 CLOCK_SKEW = 2 * SECOND
 MAX_TOKEN_LIFETIME = 24 * 3600 * SECOND
 

@@ -30,7 +30,7 @@ QUESTIONS = {
         refused(RejectionReason.EXPIRED), {"iat": In(-100), "exp": In(-1)}, {"audiences": ["api"]}
     ),
     "issued in the future": Question(refused(RejectionReason.NOT_YET_VALID), {"iat": In(500), "exp": In(900)}),
-    "issued in the future, within the leeway": Question(None, {"iat": In(7), "nbf": In(7)}),
+    "issued in the future, within the leeway": Question(None, {"iat": In(1), "nbf": In(1)}),
     "not valid before the future": Question(refused(RejectionReason.NOT_YET_VALID), {"nbf": In(500)}),
     "living for two days": Question(refused(RejectionReason.LIFETIME_TOO_LONG), {"exp": In(2 * 86400)}),
     "without an end": Question(refused(RejectionReason.MISSING_CLAIM), {"exp": None}),
