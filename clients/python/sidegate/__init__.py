@@ -2,9 +2,11 @@
 
 from sidegate.async_revocation_client import AsyncRevocationClient
 from sidegate.async_session_client import AsyncSessionClient
+from sidegate.credentials import ClientTls, TokenFile
 from sidegate.errors import (
     CallFailed,
     ClientClosed,
+    CredentialsUnavailable,
     ForkUnsupported,
     InvalidRequest,
     NotSupported,
@@ -51,6 +53,8 @@ __all__ = [
     "AsyncSessionClient",
     "CallFailed",
     "ClientClosed",
+    "ClientTls",
+    "CredentialsUnavailable",
     "Evidence",
     "EvidenceSource",
     "ForkUnsupported",
@@ -83,6 +87,7 @@ __all__ = [
     "SignOutScope",
     "SigningKeyRevoked",
     "StoreState",
+    "TokenFile",
     "Unauthenticated",
     "Verdict",
     "VerificationUnavailable",

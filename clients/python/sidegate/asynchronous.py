@@ -11,10 +11,13 @@ import grpc.aio
 from sidegate import forking
 from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
+from sidegate.credentials import Credentials
 from sidegate.errors import CallFailed, ClientClosed
 from sidegate.failures import failure_of
 from sidegate.readiness import Readiness, health_check
 from sidegate.targets import Target
+
+RETIREMENT_SECONDS = 60.0  # for the calls under way on a channel whose credentials were renewed
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
@@ -29,14 +32,18 @@ class AsyncioClient:
     that one `asyncio.run` after another works; while it is not, any other loop gets a RuntimeError.
     """
 
-    def __init__(self, target: Target, timeout: float, explain: Explanation) -> None:
+    def __init__(
+        self, target: Target, timeout: float, explain: Explanation, credentials: Credentials | None = None
+    ) -> None:
         self._target = target
+        self._credentials = credentials
         self._timeout = finite_timeout(timeout)
         self._explain = explain
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._channel: grpc.aio.Channel | None = None
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._retiring: dict[asyncio.Task[None], grpc.aio.Channel] = {}
         self._inherited: object = None
         forking.register(self)
 
@@ -72,8 +79,13 @@ class AsyncioClient:
         self._closed = True
         self._methods.clear()
         channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        retiring = tuple(self._retiring.items())
+        for task, _ in retiring:
+            task.cancel()
+        await asyncio.gather(*(task for task, _ in retiring), return_exceptions=True)
+        for open_channel in (channel, *(retired for _, retired in retiring)):
+            if open_channel is not None:
+                await open_channel.close()
 
     def before_fork(self) -> None:
         """For `forking`: let go of a closed loop's channel. One of a loop that may go on stays, for the parent."""
@@ -106,9 +118,10 @@ class AsyncioClient:
             timeout: Seconds. None: the client's own.
         """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
+        metadata = None if self._credentials is None else self._credentials.metadata()
         method = self._method(call.path)
         try:
-            answer = await method(call.request, timeout=seconds)
+            answer = await method(call.request, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error
@@ -131,6 +144,8 @@ class AsyncioClient:
             call = page.following
 
     def _method(self, path: str) -> "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]":  # not subscriptable at run time
+        if self._credentials is not None:
+            self._renew(self._credentials)
         channel = self._open_channel()
         method = self._methods.get(path)
         if method is None:
@@ -138,13 +153,30 @@ class AsyncioClient:
             method = self._methods[path] = channel.unary_unary(path)
         return method
 
+    def _renew(self, credentials: Credentials) -> None:
+        """Let calls from now on use a new channel if the files of the credentials have changed; those under way end on
+        the old one.
+        """
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is not loop or not credentials.have_changed():
+            return
+        retired, self._channel = self._channel, None
+        self._methods.clear()
+        task = loop.create_task(retired.close(RETIREMENT_SECONDS))
+        self._retiring[task] = retired
+        task.add_done_callback(self._retiring.pop)
+
     def _open_channel(self) -> grpc.aio.Channel:
         if self._closed:
             raise ClientClosed("the client was closed")
         self._check_loop()
         if self._channel is None:
             forking.about_to_open(self._loop)
-            self._channel = grpc.aio.insecure_channel(self._target.address, CHANNEL_OPTIONS)
+            secured = None if self._credentials is None else self._credentials.load()
+            if secured is None:
+                self._channel = grpc.aio.insecure_channel(self._target.address, CHANNEL_OPTIONS)
+            else:
+                self._channel = grpc.aio.secure_channel(self._target.address, secured, CHANNEL_OPTIONS)
         return self._channel
 
     def _check_loop(self) -> None:

@@ -4,13 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, cast
 
 import grpc
 
 from sidegate import forking
 from sidegate.calls import Call, Explanation, Page
 from sidegate.channels import CHANNEL_OPTIONS, finite_timeout
+from sidegate.credentials import Credentials
 from sidegate.errors import CallFailed, ClientClosed
 from sidegate.failures import Failure, failure_of
 from sidegate.readiness import Readiness, health_check
@@ -29,8 +30,11 @@ class BlockingClient:
     when a child cannot.
     """
 
-    def __init__(self, target: Target, timeout: float, explain: Explanation) -> None:
+    def __init__(
+        self, target: Target, timeout: float, explain: Explanation, credentials: Credentials | None = None
+    ) -> None:
         self._target = target
+        self._credentials = credentials
         self._timeout = finite_timeout(timeout)
         self._explain = explain
         self._lock = threading.Lock()
@@ -110,9 +114,10 @@ class BlockingClient:
         """
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         forks = self._forks
+        metadata = None if self._credentials is None else self._credentials.metadata()
         method = self._method(call.path)
         try:
-            answer = method(call.request, timeout=seconds)
+            answer = method(call.request, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClientClosed("the client was closed during the call") from error
@@ -136,6 +141,8 @@ class BlockingClient:
             call = page.following
 
     def _method(self, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":  # not subscriptable at run time
+        if self._credentials is not None:
+            self._renew(self._credentials)
         method = self._methods.get(path)
         if method is None:
             channel = self._open_channel()
@@ -143,8 +150,20 @@ class BlockingClient:
                 if self._closed:
                     raise ClientClosed("the client was closed")
                 # Bytes in, bytes out: grpc and grpc.aio treat a message that cannot be parsed differently.
-                method = self._methods.setdefault(path, channel.unary_unary(path))
+                method = cast("grpc.UnaryUnaryMultiCallable[bytes, bytes]", channel.unary_unary(path))
+                if channel is self._channel:  # and not one that was renewed meanwhile
+                    self._methods[path] = method
         return method
+
+    def _renew(self, credentials: Credentials) -> None:
+        """Let calls from now on use a new channel if the files of the credentials have changed.
+
+        The old one is dropped, not closed: the calls under way hold it, and it ends with the last of them.
+        """
+        with self._lock:
+            if self._channel is not None and credentials.have_changed():
+                self._channel = None
+                self._methods.clear()
 
     def _open_channel(self) -> grpc.Channel:
         with self._lock:
@@ -152,5 +171,9 @@ class BlockingClient:
                 raise ClientClosed("the client was closed")
             if self._channel is None:
                 forking.about_to_open()
-                self._channel = grpc.insecure_channel(self._target.address, CHANNEL_OPTIONS)
+                secured = None if self._credentials is None else self._credentials.load()
+                if secured is None:
+                    self._channel = grpc.insecure_channel(self._target.address, CHANNEL_OPTIONS)
+                else:
+                    self._channel = grpc.secure_channel(self._target.address, secured, CHANNEL_OPTIONS)
             return self._channel

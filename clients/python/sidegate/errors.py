@@ -56,6 +56,10 @@ class ForkUnsupported(SidegateError):
     """
 
 
+class CredentialsUnavailable(SidegateError):
+    """The client's own certificate, key or token cannot be read. Nothing was sent."""
+
+
 class CallFailed(SidegateError):
     """An RPC that ended in an error.
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sidegate import revocation_calls
 from sidegate.blocking import BlockingClient
+from sidegate.credentials import ClientTls, Credentials, Token
 from sidegate.failures import administration_error
 from sidegate.records import (
     RegisteredSession,
@@ -36,19 +37,36 @@ class RevocationClient(BlockingClient):
         RevocationUnavailable: No answer; the outcome of a write is unknown.
         InvalidRequest: A field cannot be used.
         PreconditionFailed, NotSupported, Unauthenticated, PermissionDenied: As their names say.
+        CredentialsUnavailable: The client's own certificate or token cannot be read.
         ClientClosed: Before or meanwhile.
 
     Args:
         target: Where the admin service listens, as gRPC spells it: `unix:///path` or `host:port`. None: the
             environment variable SIDEGATE_ADMIN_TARGET, else `unix:///run/sidegate/admin.sock`.
         timeout: Seconds that a call may take, retries included, unless it is given its own.
+        tls: For a listener on an address: whom to trust there and, where it asks for one, a certificate to show. The
+            files are read again when they change. None: the traffic is not encrypted.
+        token: Returns the token to send with each call, e.g. a `TokenFile`. Needs `tls`.
 
     Raises:
-        ValueError: `timeout` is not positive and finite, or the target cannot be one, e.g. "http://…" or a bare path.
+        ValueError: `timeout` is not positive and finite, the target cannot be one, e.g. "http://…" or a bare path, or
+            there is a token and no TLS.
     """
 
-    def __init__(self, target: str | None = None, *, timeout: float = 5.0) -> None:
-        super().__init__(resolve_target(target, ADMIN_TARGET_VARIABLE, ADMIN_TARGET), timeout, administration_error)
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout: float = 5.0,
+        tls: ClientTls | None = None,
+        token: Token | None = None,
+    ) -> None:
+        super().__init__(
+            resolve_target(target, ADMIN_TARGET_VARIABLE, ADMIN_TARGET),
+            timeout,
+            administration_error,
+            None if tls is None and token is None else Credentials(tls, token),
+        )
 
     def revoke_session(
         self,
