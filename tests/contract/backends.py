@@ -1,5 +1,8 @@
 """The kinds of databases that the contract suite runs against. Each has a clock that the test moves."""
 
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -8,7 +11,7 @@ from sidegate_sidecar.store.protocol import SessionStore
 from sidegate_sidecar.store.sqlite import SqliteStore
 
 from tests.contract.fakes import FakeClock
-from tests.fakes.postgres import Database
+from tests.fakes.postgres import Database, PostgresServer
 
 
 class Backend(Protocol):
@@ -21,6 +24,20 @@ class Backend(Protocol):
         ...
 
 
+class Backends(Protocol):
+    """Fresh databases of one kind, one at a time.
+
+    Attributes:
+        examples: As many as a test that looks for counterexamples can have of them in the same time.
+    """
+
+    examples: int
+
+    def fresh(self) -> AbstractAsyncContextManager[Backend]:
+        """One without rows."""
+        ...
+
+
 class SqliteBackend:
     """A file."""
 
@@ -30,6 +47,18 @@ class SqliteBackend:
 
     def new_store(self) -> SessionStore:
         return SqliteStore(self._path, clock=self.clock)
+
+
+class SqliteBackends:
+    """Files."""
+
+    examples = 40
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncGenerator[Backend]:
+        """A file of its own, not made yet."""
+        with tempfile.TemporaryDirectory() as folder:
+            yield SqliteBackend(Path(folder) / "sessions.db")
 
 
 class PostgresBackend:
@@ -46,6 +75,21 @@ class PostgresBackend:
 
     def new_store(self) -> SessionStore:
         return PostgresStore(self._database.url)
+
+
+class PostgresBackends:
+    """Databases of a real server."""
+
+    examples = 20
+
+    def __init__(self, server: PostgresServer) -> None:
+        self._server = server
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncGenerator[Backend]:
+        """The one that tests share, emptied."""
+        async with self._server.emptied_database() as database:
+            yield await PostgresBackend.on(database)
 
 
 class _ClockInFile(FakeClock):

@@ -1,25 +1,29 @@
 """Every test of this folder runs against each backend, through the protocol alone."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from sidegate_sidecar.store.protocol import SessionStore
 
-from tests.contract.backends import Backend, PostgresBackend, SqliteBackend
+from tests.contract.backends import Backend, Backends, PostgresBackends, SqliteBackends
 from tests.contract.fakes import LIMITS, FakeClock, StoreFactory
 from tests.fakes.postgres import PostgresServer
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
-    """A fresh database of one kind, and its clock."""
+def backends(request: pytest.FixtureRequest) -> Backends:
+    """Databases of one kind."""
     if request.param == "sqlite":
-        yield SqliteBackend(tmp_path / "sessions.db")
-        return
+        return SqliteBackends()
     server: PostgresServer = request.getfixturevalue("postgres_server")
-    async with server.emptied_database() as database:
-        yield await PostgresBackend.on(database)
+    return PostgresBackends(server)
+
+
+@pytest.fixture
+async def backend(backends: Backends) -> AsyncIterator[Backend]:
+    """A fresh database of one kind, and its clock."""
+    async with backends.fresh() as fresh:
+        yield fresh
 
 
 @pytest.fixture
