@@ -1,7 +1,6 @@
 """Verify access tokens from asyncio."""
 
 import asyncio
-import weakref
 from collections.abc import Sequence
 
 from sidegate import verification_calls
@@ -9,7 +8,7 @@ from sidegate.async_batching import AsyncBatching
 from sidegate.asynchronous import AsyncioClient
 from sidegate.channels import finite_timeout
 from sidegate.failures import verification_error
-from sidegate.feed_task import FeedTask
+from sidegate.feed_thread import Feed
 from sidegate.gathering import may_share
 from sidegate.near_cache import NearCacheStatistics
 from sidegate.records import SessionsEnded
@@ -32,7 +31,7 @@ class AsyncSessionClient(AsyncioClient):
         batching: Whether questions that are asked while a call is in flight travel together. What each is answered,
             how long it may take and what it fails with stay its own.
         near_cache: Keep good verdicts in this process, for as long as the sidecar's revocation feed vouches for them.
-            A task, started by the first call, follows the feed.
+            A daemon thread, started by the first call, follows the feed.
         near_cache_entries: How many verdicts may be kept.
         near_cache_bytes: How much memory they may take, about.
 
@@ -55,7 +54,7 @@ class AsyncSessionClient(AsyncioClient):
         self._is_batching = batching
         self._batching: AsyncBatching | None = None  # belongs to a loop, so it is made there
         self._near_cache = SharedNearCache(near_cache_entries, near_cache_bytes) if near_cache else None
-        self._feed: FeedTask | None = None
+        self._feed = None if self._near_cache is None else Feed(self._target.address, self._near_cache)
 
     async def verify(
         self,
@@ -146,25 +145,28 @@ class AsyncSessionClient(AsyncioClient):
 
     async def close(self) -> None:
         """Close the connection, end the feed and the calls under way. Closing again does nothing."""
-        if self._feed is not None:
-            self._check_loop()
-            feed, self._feed = self._feed, None
-            await feed.join()
         await super().close()
+        if self._feed is not None:
+            await asyncio.to_thread(self._feed.close)
 
     def before_fork(self) -> None:
-        """For `forking`: also let go of what belongs to a closed loop."""
+        """For `forking`: also end the feed."""
         super().before_fork()
         if self._loop is None:
-            self._feed = self._batching = None
+            self._batching = None
+        if self._feed is not None:
+            self._feed.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
-        """For `forking`: in the child, begin with an empty near cache and leave the parent's feed alone."""
+        """For `forking`: in the child, begin anew; threads that are not there may hold every lock."""
         if in_child:
-            self._inherited = (self._inherited, self._feed, self._batching)
-            self._feed = self._batching = None
+            self._inherited = (self._inherited, self._batching)
+            self._batching = None
             if self._near_cache is not None:
                 self._near_cache = self._near_cache.emptied()
+                self._feed = Feed(self._target.address, self._near_cache)
+        elif self._feed is not None:
+            self._feed.after_fork_in_parent()
         super().after_fork(in_child=in_child)
 
     def _recall(
@@ -205,19 +207,12 @@ class AsyncSessionClient(AsyncioClient):
         )
         if isinstance(question, Verdict):
             return question
-        if self._near_cache is None or pending is None:
+        if self._near_cache is None or self._feed is None or pending is None:
             return await self._exchange(question, timeout)
-        self._follow_feed(self._near_cache)
+        self._feed.follow()
         verdict = await self._exchange(question, timeout)
         self._near_cache.keep(pending, verdict)
         return verdict
-
-    def _follow_feed(self, near_cache: SharedNearCache) -> None:
-        """Start the feed, unless it runs. Never waits."""
-        channel = self._open_channel()
-        if self._feed is None or self._feed.channel is not channel:
-            self._feed = FeedTask(channel, near_cache)
-            weakref.finalize(self, self._feed.stop)
 
     async def _exchange(self, question: VerifyRequest, timeout: float | None) -> Verdict:
         """Trade a question for its verdict."""

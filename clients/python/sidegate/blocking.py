@@ -43,6 +43,7 @@ class BlockingClient:
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
         self._forks = 0
         self._is_locked_for_fork = False
+        self._under_way: set[object] = set()
         forking.register(self)
 
     def wait_until_ready(self, timeout: float = 10.0) -> None:
@@ -87,11 +88,16 @@ class BlockingClient:
         channel, self._channel = self._channel, None
         if channel is not None:
             channel.close()
+        # A thread that forks in the middle of gRPC leaves the child a lock that nobody will release.
+        deadline = time.monotonic() + forking.LOCK_SECONDS
+        while self._under_way and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: let the next call open a connection."""
         if in_child:
             self._lock = threading.Lock()
+            self._under_way = set()
         elif self._is_locked_for_fork:
             self._lock.release()
 
@@ -116,6 +122,8 @@ class BlockingClient:
         forks = self._forks
         metadata = None if self._credentials is None else self._credentials.metadata()
         method = self._method(call.path)
+        under_way = object()
+        self._under_way.add(under_way)
         try:
             answer = method(call.request, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
@@ -130,6 +138,8 @@ class BlockingClient:
             if self._forks != forks:
                 raise call.explain(_FORKED) from error
             raise
+        finally:
+            self._under_way.discard(under_way)
         return call.result(answer)
 
     def _items(self, first: Call[Page[ItemT]], timeout: float | None) -> Iterator[ItemT]:

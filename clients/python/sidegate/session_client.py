@@ -1,6 +1,5 @@
 """Verify access tokens from threads."""
 
-import weakref
 from collections.abc import Sequence
 
 from sidegate import verification_calls
@@ -8,7 +7,7 @@ from sidegate.blocking import BlockingClient
 from sidegate.blocking_batching import BlockingBatching
 from sidegate.channels import finite_timeout
 from sidegate.failures import verification_error
-from sidegate.feed_thread import FeedThread
+from sidegate.feed_thread import Feed
 from sidegate.gathering import may_share
 from sidegate.near_cache import NearCacheStatistics
 from sidegate.records import SessionsEnded
@@ -53,7 +52,7 @@ class SessionClient(BlockingClient):
         super().__init__(resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET), timeout, verification_error)
         self._batching = BlockingBatching(self._target) if batching else None
         self._near_cache = SharedNearCache(near_cache_entries, near_cache_bytes) if near_cache else None
-        self._feed: FeedThread | None = None
+        self._feed = None if self._near_cache is None else Feed(self._target.address, self._near_cache)
 
     def verify(
         self,
@@ -142,28 +141,26 @@ class SessionClient(BlockingClient):
 
     def close(self) -> None:
         """Close the connection, end the feed and the calls under way. Closing again does nothing."""
-        with self._lock:
-            feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.stop()
         super().close()
-        if feed is not None:
-            feed.join()
+        if self._feed is not None:
+            self._feed.close()
 
     def before_fork(self) -> None:
         """For `forking`: also end the feed."""
         super().before_fork()
-        feed, self._feed = self._feed, None
-        if feed is not None:
-            feed.stop()
-            feed.join()
+        if self._feed is not None:
+            self._feed.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: in the child, begin anew; threads that are not there may hold every lock."""
-        if in_child and self._near_cache is not None:
-            self._near_cache = self._near_cache.emptied()
-        if in_child and self._batching is not None:
-            self._batching = BlockingBatching(self._target)
+        if in_child:
+            if self._near_cache is not None:
+                self._near_cache = self._near_cache.emptied()
+                self._feed = Feed(self._target.address, self._near_cache)
+            if self._batching is not None:
+                self._batching = BlockingBatching(self._target)
+        elif self._feed is not None:
+            self._feed.after_fork_in_parent()
         super().after_fork(in_child=in_child)
 
     def _recall(
@@ -204,25 +201,12 @@ class SessionClient(BlockingClient):
         )
         if isinstance(question, Verdict):
             return question
-        if self._near_cache is None or pending is None:
+        if self._near_cache is None or self._feed is None or pending is None:
             return self._exchange(question, timeout)
-        self._follow_feed(self._near_cache)
+        self._feed.follow()
         verdict = self._exchange(question, timeout)
         self._near_cache.keep(pending, verdict)
         return verdict
-
-    def _follow_feed(self, near_cache: SharedNearCache) -> None:
-        """Start the feed, unless it runs. Never waits."""
-        feed = self._feed
-        if feed is not None:
-            if near_cache.is_stalled():
-                feed.reopen()
-            return
-        channel = self._open_channel()
-        with self._lock:
-            if self._feed is None and channel is self._channel:
-                self._feed = FeedThread(channel, near_cache)
-                weakref.finalize(self, self._feed.stop)  # for who does not close; also when the interpreter exits
 
     def _exchange(self, question: VerifyRequest, timeout: float | None) -> Verdict:
         """Trade a question for its verdict."""
