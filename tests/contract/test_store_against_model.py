@@ -208,8 +208,12 @@ class StoreBesideModel(RuleBasedStateMachine):
 
 
 def test_a_store_does_what_the_model_says(backends: Backends) -> None:
+    class Machine(StoreBesideModel):
+        def __init__(self) -> None:
+            super().__init__(backends)
+
     run_state_machine_as_test(
-        lambda: StoreBesideModel(backends),
+        Machine,
         settings=settings(
             max_examples=backends.examples,
             stateful_step_count=25,
