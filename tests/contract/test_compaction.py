@@ -51,6 +51,22 @@ async def test_an_entry_is_removed_when_its_time_has_come_and_not_before(store: 
     assert [entry.entry.subject for entry in audit] == ["s2"]
 
 
+async def test_the_revocation_of_a_session_that_had_expired_outlives_every_token_issued_until_then(
+    store: SessionStore, clock: FakeClock
+) -> None:
+    await store.register([session("s1", expire_time=NOW + HOUR)])
+    clock.now = NOW + HOUR + AFTERLIFE  # the register's own time is over; its issuer has gone on issuing tokens
+    await store.revoke_sessions(ISSUER, ["s1", "last"], OPS)
+    clock.now += AFTERLIFE - 1
+
+    assert await compact_all(store) == Removed(0, 1)
+    [facts] = await store.look_up([subject("s1")])
+    assert facts.coverage.session_revoked
+
+    clock.now += 1
+    assert await compact_all(store) == Removed(1, 0)
+
+
 async def test_the_newest_entry_stays_until_there_is_a_newer_one(store: SessionStore, clock: FakeClock) -> None:
     await store.revoke_sessions(ISSUER, ["s1"], OPS)
     clock.now = FORGOTTEN + DAY

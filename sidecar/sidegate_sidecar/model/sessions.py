@@ -85,8 +85,9 @@ class Registration:
 class StoreLimits:
     """What retention rests on, kept in the store so that every sidecar of it agrees. Spans.
 
-    A revocation is kept until nothing that it covers can be valid: the session's end (if nobody registered it,
-    `max_session_lifetime` after the revocation), plus `max_token_lifetime`, plus `leeway`.
+    A revocation is kept until nothing that it covers can be valid: the session's end, or the revocation if that was
+    later (if nobody registered it, `max_session_lifetime` after the revocation), plus `max_token_lifetime`, plus
+    `leeway`.
     """
 
     max_token_lifetime: Micros

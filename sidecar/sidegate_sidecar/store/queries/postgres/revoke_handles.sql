@@ -1,4 +1,5 @@
--- Log the handles of an array that are not revoked yet, once each, in the order of their first mention.
+-- Log the handles of an array that are not revoked yet, once each, in the order of their first mention. One whose session
+-- has expired is kept for as long as if it ended now: its issuer may have issued tokens since, which know of no end.
 INSERT INTO sidegate.revocation_log (
     sequence, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id, user_id
 )
@@ -8,7 +9,7 @@ SELECT
     $2,
     wanted.session_handle,
     $4::bigint,
-    coalesce(session.session_expire_time, $4::bigint + $5::bigint) + $6::bigint,
+    greatest(coalesce(session.session_expire_time, $4::bigint + $5::bigint), $4::bigint) + $6::bigint,
     $7,
     $8,
     $9,

@@ -1,4 +1,6 @@
--- Log the handles of a JSON array that are not revoked yet, once each, in the order of their first mention.
+-- Log the handles of a JSON array that are not revoked yet, once each, in the order of their first mention. One whose
+-- session has expired is kept for as long as if it ended now: its issuer may have issued tokens since, which know of no
+-- end.
 INSERT INTO revocation_log (
     sequence, entry_id, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id, user_id
 )
@@ -9,7 +11,7 @@ SELECT
     :issuer,
     wanted.session_handle,
     :now,
-    coalesce(session.session_expire_time, :now + :max_session_lifetime) + :token_afterlife,
+    max(coalesce(session.session_expire_time, :now + :max_session_lifetime), :now) + :token_afterlife,
     :actor,
     :reason,
     :request_id,
