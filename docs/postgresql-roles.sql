@@ -55,20 +55,30 @@ GRANT SELECT, INSERT, DELETE ON sidegate.revocation_log TO sidegate_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sidegate.requests TO sidegate_admin;
 
 -- Everybody may take advisory locks, and sidegate's order logins and revocations: whoever stole a verifier's password
--- could hold them up, which the admin services would report as UNAVAILABLE. Only a superuser can take that away.
+-- could hold them up, which the admin services would report as UNAVAILABLE. Everybody may make large objects, too, and
+-- fill the disk with them. Only a superuser can take that away. The schema's owner needs a lock to migrate.
+--
+-- NOTIFY nobody can take away. With a stolen password it wakes every sidecar, each up to a hundred times a second, and
+-- beside a transaction that listens and never ends it can fill the server's queue of notifications: then revoking is
+-- UNAVAILABLE until that session is ended. `pg_notification_queue_usage()` tells how full it is.
 DO $$
 DECLARE
     function regprocedure;
 BEGIN
     IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-        RAISE NOTICE 'advisory locks stay open to everybody: only a superuser can close them';
+        RAISE NOTICE 'advisory locks and large objects stay open to everybody: only a superuser can close them';
         RETURN;
     END IF;
     FOR function IN
         SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_'
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO sidegate_admin', function);
+        EXECUTE format(
+            'GRANT EXECUTE ON FUNCTION %s TO sidegate_admin, %s',
+            function,
+            (SELECT nspowner::regrole FROM pg_namespace WHERE oid = 'sidegate'::regnamespace)
+        );
     END LOOP;
+    REVOKE EXECUTE ON FUNCTION lo_creat(integer), lo_create(oid), lo_from_bytea(oid, bytea) FROM PUBLIC;
 END
 $$;

@@ -159,6 +159,9 @@ FOR_NOBODY = [
     "SELECT pg_read_file('/etc/hostname')",
     "GRANT SELECT ON sidegate.migrations TO PUBLIC",
     "CREATE ROLE another",
+    "SELECT lo_from_bytea(0, 'x')",
+    "SELECT lo_create(0)",
+    "SELECT lo_creat(0)",
 ]
 FOR_ADMINS = [
     "SELECT FROM sidegate.store",
@@ -236,6 +239,13 @@ async def test_roles_can_be_set_again(owned: Database, verifier: PostgresStore) 
     await owned.execute(ROLES)
 
     assert (await verifier.read_log(1, 1)).head == 0
+
+
+async def test_the_owner_goes_on_migrating_once_a_superuser_has_set_the_roles(owned: Database) -> None:
+    store = PostgresStore(owned.url_of("test_owner", PASSWORD))
+
+    assert await store.migrate(LIMITS) == []
+    assert await store.raise_limits(LIMITS) == LIMITS
 
 
 async def test_an_owner_who_is_no_superuser_can_set_the_roles(owned: Database) -> None:
