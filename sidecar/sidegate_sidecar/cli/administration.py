@@ -9,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
-from sidegate import RegisteredSession, RevocationClient, SessionsEnded
+from sidegate import RegisteredSession, SessionsEnded
 
-from sidegate_sidecar.cli.options import AdminTarget, Issuer, Json, Timeout
+from sidegate_sidecar.cli.connecting import Admin, calls_admin
+from sidegate_sidecar.cli.options import Issuer, Json
 from sidegate_sidecar.cli.outcomes import duration_option, explained_failures, say, to_json
 from sidegate_sidecar.escaping import escaped
 
@@ -30,18 +31,18 @@ _Limit = Annotated[int, typer.Option("--limit", min=1, help="How many at most.")
 
 
 @revoke.command("session")
+@calls_admin()
 def revoke_session(
+    admin: Admin,
     handles: Annotated[list[str], typer.Argument(metavar="HANDLE...", help="Session handles, up to 1,000.")],
     issuer: Issuer = None,
     reason: _Reason = "",
     request_id: _RequestId = None,
     validate_only: _ValidateOnly = False,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Revoke sessions, registered or not: all of them or none."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         outcome = client.revoke_sessions(
             handles, issuer=issuer, reason=reason, request_id=request_id, validate_only=validate_only
         )
@@ -56,7 +57,9 @@ def revoke_session(
 
 
 @revoke.command("user")
+@calls_admin()
 def revoke_user(
+    admin: Admin,
     user: Annotated[str, typer.Argument(help="Whose sessions.")],
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only sessions in this tenant.")] = None,
     except_session: Annotated[
@@ -66,12 +69,10 @@ def revoke_user(
     reason: _Reason = "",
     request_id: _RequestId = None,
     validate_only: _ValidateOnly = False,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Revoke every session of a user that began before now, registered or not."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         outcome = client.revoke_user_sessions(
             user,
             tenant_id=tenant,
@@ -85,18 +86,18 @@ def revoke_user(
 
 
 @revoke.command("tenant")
+@calls_admin()
 def revoke_tenant(
+    admin: Admin,
     tenant: Annotated[str, typer.Argument(help="The tenant whose sessions end.")],
     issuer: Issuer = None,
     reason: _Reason = "",
     request_id: _RequestId = None,
     validate_only: _ValidateOnly = False,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Revoke every session of a tenant that began before now, registered or not."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         outcome = client.revoke_tenant_sessions(
             tenant, issuer=issuer, reason=reason, request_id=request_id, validate_only=validate_only
         )
@@ -104,7 +105,9 @@ def revoke_tenant(
 
 
 @revoke.command("key")
+@calls_admin()
 def revoke_key(
+    admin: Admin,
     key_id: Annotated[
         str | None, typer.Argument(metavar="[KEY_ID]", help="The kid of one of the issuer's current keys.")
     ] = None,
@@ -118,15 +121,13 @@ def revoke_key(
     reason: _Reason = "",
     request_id: _RequestId = None,
     validate_only: _ValidateOnly = False,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Refuse every token that a signing key verifies, everywhere, at once and for good. There is no way back.
 
     Let the issuer sign with another key first, or nobody can sign in again.
     """
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         outcome = client.revoke_signing_key(
             key_id=key_id,
             key_thumbprint=thumbprint,
@@ -145,66 +146,66 @@ def revoke_key(
 
 
 @sessions.command("register")
+@calls_admin()
 def register_session(
+    admin: Admin,
     handle: Annotated[str, typer.Argument(help="The session handle, as its tokens carry it.")],
     user: Annotated[str, typer.Argument(help="Whose session.")],
     expires_in: Annotated[str, typer.Option("--expires-in", help="How long it may live: 12h, 30d.")] = "30d",
     tenant: Annotated[str, typer.Option("--tenant", help="The tenant, if any.")] = "",
     issuer: Issuer = None,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Record a session. Registering it again moves its end."""
     ends = datetime.now(UTC) + timedelta(microseconds=duration_option("--expires-in", expires_in))
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         session = client.register_session(handle, user, session_expire_time=ends, tenant_id=tenant, issuer=issuer)
     _print_sessions([session], as_json)
 
 
 @sessions.command("get")
+@calls_admin()
 def get_session(
+    admin: Admin,
     handle: Annotated[str, typer.Argument(help="The session handle.")],
     issuer: Issuer = None,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """Print what the store knows of one session. Exits with 1 if nobody registered it."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         session = client.get_session(handle, issuer=issuer)
     _print_sessions([session], as_json)
 
 
 @sessions.command("list")
+@calls_admin()
 def list_sessions(
+    admin: Admin,
     user: Annotated[str, typer.Argument(help="Whose sessions.")],
     limit: _Limit = 1000,
     issuer: Issuer = None,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """List a user's registered sessions, revoked and expired ones included."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         found = list(islice(client.list_sessions(user, issuer=issuer), limit))
     _print_sessions(found, as_json)
 
 
 @revocations.command("list")
+@calls_admin()
 def list_revocations(
+    admin: Admin,
     session: Annotated[str | None, typer.Option("--session", help="Only the revocation of this session.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="Only revocations of this user.")] = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only revocations of or within this tenant.")] = None,
     actor: Annotated[str | None, typer.Option("--actor", help="Only what this caller did.")] = None,
     limit: _Limit = 100,
     issuer: Issuer = None,
-    target: AdminTarget = None,
-    timeout: Timeout = 5.0,
     as_json: Json = False,
 ) -> None:
     """List what was revoked, by whom, when and why; newest first."""
-    with explained_failures(), RevocationClient(target, timeout=timeout) as client:
+    with explained_failures(), admin.client() as client:
         found = list(
             islice(
                 client.list_revocations(

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Annotated, BinaryIO, TypeAlias
 
 import typer
-from sidegate import CallFailed, InvalidRequest, RevocationClient
+from sidegate import CallFailed, InvalidRequest
 from sidegate.targets import ADMIN_TARGET, ADMIN_TARGET_VARIABLE, resolve_target
 
 from sidegate_sidecar.administration import MAX_BATCH
+from sidegate_sidecar.cli.connecting import Admin, calls_admin
 from sidegate_sidecar.cli.import_batches import Item, Registrar, without_position
 from sidegate_sidecar.cli.import_display import Display
 from sidegate_sidecar.cli.import_journal import Journal, NotResumable, Rejected, Tally, fingerprint_of
 from sidegate_sidecar.cli.import_lines import BadLine, Line, read_lines
-from sidegate_sidecar.cli.options import AdminTarget, Issuer, Json, Timeout
+from sidegate_sidecar.cli.options import Issuer, Json
 from sidegate_sidecar.cli.outcomes import Exit, duration_option, explained_failures, fail, say, to_json
 from sidegate_sidecar.model import SECOND
 
@@ -29,7 +30,9 @@ _Register: TypeAlias = Callable[[Sequence[Item]], list[Rejected]]
 _Record: TypeAlias = Callable[[Tally, Sequence[Rejected]], None]
 
 
+@calls_admin(timeout=10.0)
 def import_sessions(
+    admin: Admin,
     file: Annotated[str, typer.Argument(metavar="FILE", help="JSON lines; - reads standard input.")],
     issuer: Issuer = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read the lines and say which are bad.")] = False,
@@ -44,8 +47,6 @@ def import_sessions(
     retry_for: Annotated[
         str, typer.Option("--retry-for", help="How long to keep asking while there is no answer: 90s, 15m.")
     ] = "60s",
-    target: AdminTarget = None,
-    timeout: Timeout = 10.0,
     as_json: Json = False,
 ) -> None:
     """Register sessions that a file describes, for moving in.
@@ -83,9 +84,9 @@ def import_sessions(
             return
         with (
             explained_failures(),
-            _journal(source, rejected_file, progress_file, target) as journal,
+            _journal(source, rejected_file, progress_file, admin.target) as journal,
             _explained_stop(journal, is_resumable=progress_file is not None),
-            RevocationClient(target, timeout=timeout) as client,
+            admin.client() as client,
             Display(size, journal.tally, shown_rejections=SHOWN_REJECTIONS) as display,
         ):
             registrar = Registrar(

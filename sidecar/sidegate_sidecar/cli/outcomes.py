@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import NoReturn
 
 import typer
-from sidegate import CallFailed, InvalidRequest
+from sidegate import CallFailed, CredentialsUnavailable, InvalidRequest
 
 from sidegate_sidecar.durations import parse_duration
 from sidegate_sidecar.escaping import escaped
@@ -37,7 +37,7 @@ def explained_failures() -> Generator[None]:
         fail(Exit.USAGE, str(failure))
     except CallFailed as failure:
         fail(Exit.UNDECIDED if failure.retryable else Exit.REJECTED, str(failure))
-    except ValueError as failure:  # an argument that the client refuses to send
+    except (CredentialsUnavailable, ValueError) as failure:  # a file, or an argument that the client refuses to send
         fail(Exit.USAGE, str(failure))
 
 

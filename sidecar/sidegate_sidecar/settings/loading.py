@@ -13,7 +13,16 @@ from sidegate_sidecar.settings.mistakes import SettingsInvalid, Sources, explain
 from sidegate_sidecar.settings.schema import ADMIN_ON_LOOPBACK, Settings, StoreSettings
 from sidegate_sidecar.settings.values import PREFIX
 
-CLIENT_VARIABLES = frozenset({"SIDEGATE_TARGET", "SIDEGATE_ADMIN_TARGET"})
+CLIENT_VARIABLES = frozenset(
+    {
+        "SIDEGATE_TARGET",
+        "SIDEGATE_ADMIN_TARGET",
+        "SIDEGATE_ADMIN_CA",
+        "SIDEGATE_ADMIN_CERT",
+        "SIDEGATE_ADMIN_KEY",
+        "SIDEGATE_ADMIN_TOKEN_FILE",
+    }
+)
 CONFIG_VARIABLE = "SIDEGATE_CONFIG"
 
 _NAMES = tuple(dict.fromkeys([*Settings.model_fields, *IssuerEntry.model_fields]))

@@ -159,7 +159,9 @@ class Settings(StoreSettings):
     @classmethod
     def _admin_is_near(cls, target: Listener | None) -> Listener | None:
         if target is not None and not target.is_local:
-            raise ValueError(f"{target}: what is sent there is neither encrypted nor authenticated; keep it on this host")
+            raise ValueError(
+                f"{target}: what is sent there is neither encrypted nor authenticated; keep it on this host"
+            )
         if target is not None and target.path is None and not target.port:
             raise ValueError(f"{target}: needs a port")
         return target
