@@ -51,7 +51,10 @@ class Watched:
 
     async def watch(self, tokens: Sequence[str], ready: asyncio.Event) -> None:
         """Follow the feed until cancelled, trying one in TRIED of the tokens as soon as it should be refused."""
-        async with grpc.aio.insecure_channel(self.target) as channel, AsyncSessionClient(self.target) as client:
+        async with (
+            grpc.aio.insecure_channel(self.target) as channel,
+            AsyncSessionClient(self.target, near_cache=False) as client,
+        ):
             feed: Any = feed_pb2_grpc.RevocationFeedServiceStub(channel)  # its stubs know only grpc's blocking channels
             async for message in feed.WatchRevocations(feed_pb2.WatchRevocationsRequest()):
                 now = time.perf_counter()

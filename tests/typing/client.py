@@ -16,6 +16,7 @@ from sidegate import (
     Evidence,
     EvidenceSource,
     InvalidRequest,
+    NearCacheStatistics,
     NextAction,
     RegisteredSession,
     Registration,
@@ -62,6 +63,8 @@ def verifying(client: SessionClient, revision: Revision) -> None:
     assert_type(client.check("token"), Verdict)
     assert_type(client.sign_out("token", SignOutScope.ALL_SESSIONS), SessionsEnded)
     assert_type(client.serving_status(), ServingStatus)
+    assert_type(client.near_cache_statistics(), NearCacheStatistics)
+    assert_type(client.near_cache_statistics().dropped_by_revocation, int)
     assert_type(client.wait_until_ready(5), None)
     assert_type(client.close(), None)
     with client as entered:
@@ -123,6 +126,7 @@ async def on_a_loop(client: AsyncSessionClient, admin: AsyncRevocationClient, en
     assert_type(await client.check("token"), Verdict)
     assert_type(await client.sign_out("token"), SessionsEnded)
     assert_type(await client.serving_status(), ServingStatus)
+    assert_type(client.near_cache_statistics(), NearCacheStatistics)
     assert_type(await admin.revoke_session("s-1"), SessionRevoked)
     assert_type(await admin.revoke_sessions(["s-1"]), SessionsRevoked)
     assert_type(await admin.revoke_user_sessions("anna"), SessionsEnded)
@@ -145,7 +149,8 @@ def mistakes(client: SessionClient, admin: RevocationClient, end: datetime) -> N
     client.verify("token", at_least_as_fresh=7)  # type: ignore[arg-type]  # a sequence says nothing without its store
     client.verify("token", audience="api")  # type: ignore[call-arg]  # the name is audiences
     client.sign_out("token", "EVERYTHING")  # type: ignore[arg-type]  # scopes are an enum
-    SessionClient(near_cache=True)  # type: ignore[call-arg]  # not before there is one
+    SessionClient("127.0.0.1:7311", False)  # type: ignore[call-arg]  # what a caller means must be named
+    client.near_cache_statistics().hits = 0  # type: ignore[misc]  # statistics are immutable
     admin.register_session("s-1", "anna")  # type: ignore[call-arg]  # a session has an end
     admin.register_session("s-1", "anna", end)  # type: ignore[call-arg]  # times must be named
     client.verify("token").user_id = "mallory"  # type: ignore[misc]  # sessions are immutable

@@ -179,8 +179,10 @@ class AsyncSessionClient(AsyncioClient):
         anti_csrf_token: str | None,
     ) -> Session | Pending | None:
         """The near cache's answer; else, for `_ask`, what it is to keep the sidecar's by."""
-        if self._near_cache is None or self._closed or self._loop is not asyncio.get_running_loop():
+        if self._near_cache is None or self._closed:
             return None
+        if self._loop is not asyncio.get_running_loop():
+            self._check_loop()
         return self._near_cache.find(
             access_token, check_database, at_least_as_fresh, audiences, tenant_id, anti_csrf_token
         )

@@ -92,13 +92,14 @@ class AsyncioClient:
         if self._loop is not None and self._loop.is_closed():
             self._loop, self._channel = None, None
             self._methods.clear()
+            self._retiring.clear()
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: leave the parent's loop and channel alone."""
         if in_child:
             # Kept, for taking them apart could hang where gRPC's threads are missing.
-            self._inherited = (self._inherited, self._loop, self._channel, self._methods)
-            self._loop, self._channel, self._methods = None, None, {}
+            self._inherited = (self._inherited, self._loop, self._channel, self._methods, self._retiring)
+            self._loop, self._channel, self._methods, self._retiring = None, None, {}, {}
 
     async def __aenter__(self) -> Self:
         return self

@@ -32,7 +32,7 @@ def verify(
     Exits with 0 if it is good, 1 if it is not, 3 if nobody could say.
     """
     text = sys.stdin.read().strip() if token == STANDARD_INPUT else token.strip()
-    with explained_failures(), SessionClient(target, timeout=timeout) as client:
+    with explained_failures(), SessionClient(target, timeout=timeout, near_cache=False) as client:
         try:
             verdict = client.check(
                 text,
@@ -56,7 +56,7 @@ def verify(
 
 def status(target: Target = None, timeout: Timeout = 1.0, as_json: Json = False) -> None:
     """Print what the sidecar knows and how old it is: key sets, revocation index, store."""
-    with explained_failures(), SessionClient(target, timeout=timeout) as client:
+    with explained_failures(), SessionClient(target, timeout=timeout, near_cache=False) as client:
         serving = client.serving_status()
     if as_json:
         typer.echo(to_json(serving))

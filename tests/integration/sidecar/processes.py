@@ -91,8 +91,8 @@ class Sidecar:
         self.wait_for_event("serving")
 
     def verification(self) -> SessionClient:
-        """A client of the data plane, by the Unix socket. The caller closes it."""
-        return SessionClient(self.target, timeout=10)
+        """A client of the data plane, by the Unix socket, that asks it every time. The caller closes it."""
+        return SessionClient(self.target, timeout=10, near_cache=False)
 
     def administration(self) -> RevocationClient:
         """A client of the admin plane. The caller closes it."""

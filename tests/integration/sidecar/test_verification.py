@@ -55,7 +55,9 @@ def sidecar(issuer: FakeIssuer, module_folder: Path) -> Iterator[Sidecar]:
 
 @pytest.fixture(scope="module", params=["unix", "tcp"])
 def client(sidecar: Sidecar, request: pytest.FixtureRequest) -> Iterator[SessionClient]:
-    with SessionClient(sidecar.target if request.param == "unix" else sidecar.tcp_target, timeout=10) as connected:
+    with SessionClient(
+        sidecar.target if request.param == "unix" else sidecar.tcp_target, timeout=10, near_cache=False
+    ) as connected:
         yield connected
 
 
