@@ -57,14 +57,17 @@ def check_grants(grants: Sequence[GrantEntry], issuers: Sequence[IssuerEntry]) -
     """Refuse grants that name an issuer which is not configured for it: misspelt, they would never be of use.
 
     Raises:
-        ValueError: Naming the first of them.
+        ValueError: Naming all of them.
     """
     admin_issuers = {entry.issuer for entry in issuers if entry.admin_use}
     names = {entry.issuer for entry in issuers}
+    problems: list[str] = []
     for position, entry in enumerate(grants):
         issuer = issuer_of_subject(entry.subject)
         if issuer is not None and issuer not in admin_issuers:
-            raise ValueError(f"entry {position}: no issuer with admin_use goes by the name in its subject")
+            problems.append(f"entry {position}: no issuer with admin_use goes by the name in its subject")
         unknown = sorted(set(entry.issuers or ()) - names)
         if unknown:
-            raise ValueError(f"entry {position}: no issuer of that name is configured: {', '.join(unknown)}")
+            problems.append(f"entry {position}: no issuer of that name is configured: {', '.join(unknown)}")
+    if problems:
+        raise ValueError("; ".join(problems))
