@@ -1,6 +1,7 @@
 """What a fault of a PostgreSQL server is called. Without the server's words and the URL: both can hold secrets."""
 
 import asyncpg
+from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 from sidegate_sidecar.errors import StoreUnavailable
 
@@ -34,6 +35,8 @@ def unavailable(fault: BaseException) -> StoreUnavailable:
             if code.startswith(prefix):
                 return StoreUnavailable(f"The session store {wording}.")
         return StoreUnavailable(f"The session store failed with SQLSTATE {code}.")
+    if isinstance(fault, TargetServerAttributeNotMatched):
+        return StoreUnavailable(f"The session store {_WORDINGS['25006']}.")
     if isinstance(fault, TimeoutError):
         return timed_out()
     if isinstance(fault, OSError):

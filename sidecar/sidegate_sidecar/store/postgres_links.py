@@ -8,9 +8,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import asyncpg
+from asyncpg.exceptions import TargetServerAttributeNotMatched
 
 from sidegate_sidecar.errors import RequestRefused, StartupError, StoreUnavailable
 from sidegate_sidecar.store.postgres_faults import timed_out, unavailable
@@ -23,6 +26,9 @@ else:
 
 CONNECT_SECONDS = 1.5
 """An attempt that began just before a fault ended, and the pause before the next, are to be over 3 s after it."""
+
+# As the driver does: the host is away or coming up, or is not the one that the URL asks for.
+_ASK_THE_NEXT_HOST = (OSError, asyncpg.CannotConnectNowError, TargetServerAttributeNotMatched)
 
 T = TypeVar("T")
 Work: TypeAlias = Callable[[Connection], Awaitable[T]]
@@ -49,7 +55,7 @@ class Address:
         """A new connection.
 
         Args:
-            timeout: How long it may take, in seconds.
+            timeout: How long it may take, in seconds. Each of several hosts gets its share.
             statement_timeout: How long the server works on one statement, in seconds. Were it up to us alone, what we
                 gave up would go on there, and a lock that somebody holds for long would gather waiting connections.
 
@@ -60,13 +66,17 @@ class Address:
         server_settings = {"application_name": "sidegate"}
         if not self.transaction_pooler:  # which refuses them, or gives them to somebody else
             server_settings["statement_timeout"] = str(round(statement_timeout * 1000))
+        connect = partial(
+            asyncpg.connect,
+            statement_cache_size=0 if self.transaction_pooler else 100,
+            server_settings=server_settings,
+        )
         try:
-            return await asyncpg.connect(
-                self.url,
-                timeout=timeout,
-                statement_cache_size=0 if self.transaction_pooler else 100,
-                server_settings=server_settings,
-            )
+            *others, last = urls = _urls_of_hosts(self.url)
+            for url in others:
+                with suppress(*_ASK_THE_NEXT_HOST):
+                    return await connect(url, timeout=timeout / len(urls))
+            return await connect(last, timeout=timeout / len(urls))
         except Exception as fault:
             if isinstance(fault, ValueError) and not isinstance(fault, OSError):  # a bad certificate is both
                 # Without the driver's words: they may be a piece of the password.
@@ -190,3 +200,15 @@ class PostgresLinks:
         if not job.cancelled():
             with suppress(BaseException):  # its caller may have gone, and asyncio logs exceptions that nobody fetched
                 job.result()
+
+
+def _urls_of_hosts(url: str) -> list[str]:
+    """A URL for each host of one that names several. Raises ValueError.
+
+    The driver has one time-out for all of them, and a primary that has died without a word would spend it for good.
+    """
+    parts = urlsplit(url)
+    before, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [url]
+    return [parts._replace(netloc=f"{before}{at}{host}").geturl() for host in hosts.split(",")]
