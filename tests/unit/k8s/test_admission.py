@@ -9,25 +9,9 @@ from sidegate_injector.admission import review
 from sidegate_injector.errors import NotAnAdmissionReview
 
 from tests.unit.k8s.pods import SHAPES, TEMPLATE, injected, patched, pod
+from tests.unit.k8s.reviews import review_of
 
 EXCLUDED = {"kube-system", "sidegate-system"}
-
-
-def request(given: Any, **parts: Any) -> dict[str, Any]:
-    """An AdmissionReview of the creation of a pod."""
-    return {
-        "apiVersion": "admission.k8s.io/v1",
-        "kind": "AdmissionReview",
-        "request": {
-            "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-            "resource": {"group": "", "version": "v1", "resource": "pods"},
-            "namespace": "shop",
-            "operation": "CREATE",
-            "object": given,
-            "dryRun": False,
-            **parts,
-        },
-    }
 
 
 def answer(document: Any) -> dict[str, Any]:
@@ -46,18 +30,18 @@ def patch_in(response: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("dry", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_patch_makes_the_injected_pod(shape: str, dry: bool) -> None:
-    response = answer(request(SHAPES[shape], dryRun=dry))
+    response = answer(review_of(SHAPES[shape], dryRun=dry))
 
     assert (response["allowed"], response["patchType"]) == (True, "JSONPatch")
     assert patched(SHAPES[shape], patch_in(response)) == injected(SHAPES[shape]).pod
 
 
 def test_a_pod_that_is_injected_needs_no_patch() -> None:
-    assert answer(request(injected(pod()).pod)) == {"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": True}
+    assert answer(review_of(injected(pod()).pod)) == {"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": True}
 
 
 def test_what_the_author_should_know_is_a_warning() -> None:
-    response = answer(request(pod(annotations={"sidegate.dev/image": "evil"})))
+    response = answer(review_of(pod(annotations={"sidegate.dev/image": "evil"})))
 
     assert response["warnings"] == ["sidegate: nothing reads the annotation sidegate.dev/image"]
 
@@ -76,7 +60,7 @@ def test_what_the_author_should_know_is_a_warning() -> None:
     ids=str,
 )
 def test_what_is_not_the_webhooks_business_is_allowed_unchanged(parts: dict[str, Any]) -> None:
-    assert answer(request(pod(), **parts)) == {"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": True}
+    assert answer(review_of(pod(), **parts)) == {"uid": "705ab4f5-6393-11e8-b7cc-42010a800002", "allowed": True}
 
 
 @pytest.mark.parametrize(
@@ -91,7 +75,7 @@ def test_what_is_not_the_webhooks_business_is_allowed_unchanged(parts: dict[str,
     ids=lambda value: str(value)[:40],
 )
 def test_a_refusal_says_why(given: Any, told: str) -> None:
-    response = answer(request(given))
+    response = answer(review_of(given))
 
     assert response["allowed"] is False
     assert response["status"]["code"] == 422
@@ -122,6 +106,6 @@ def test_what_no_api_server_sends_is_not_answered(document: object) -> None:
 
 
 def test_a_decision_names_the_pod_for_the_log() -> None:
-    decision = review(request(pod(named=False)), TEMPLATE, EXCLUDED)
+    decision = review(review_of(pod(named=False)), TEMPLATE, EXCLUDED)
 
     assert (decision.outcome, decision.namespace, decision.pod) == ("injected", "shop", "web-")
