@@ -3,23 +3,21 @@
 Knows no gRPC and no SQL. Everything that may wait is a collaborator, described here by what the decision needs of it.
 """
 
-import asyncio
-import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from sidegate_sidecar.authentication import Authenticator, Wait
+from sidegate_sidecar.authentication import Authenticator
+from sidegate_sidecar.batch import Steps, decide_together, finish
 from sidegate_sidecar.errors import (
-    BatchBudgetSpent,
     IndexNotLoaded,
     IndexTooOld,
     InvalidRequest,
+    KeysUnavailable,
     PreconditionFailed,
     Rejected,
     RevisionNotReached,
-    SidegateError,
 )
 from sidegate_sidecar.judgement import check_coverage, check_freshness, check_record
 from sidegate_sidecar.model import (
@@ -41,10 +39,6 @@ from sidegate_sidecar.tokens import check_claims, check_expiry
 
 MAX_AUDIENCES = 64
 FRESHNESS_WAIT_SECONDS = 0.25  # how long `at_least_as_fresh` may wait for the index
-BATCH_SLICE_SECONDS = 0.005  # a batch lets others run this often
-BATCH_BUDGET_SECONDS = (
-    0.25  # and holds the event loop no longer than this in all: 256 hostile tokens would for a second
-)
 
 
 class Index(Protocol):
@@ -90,11 +84,14 @@ class Backing:
     sessions: SessionLookup
 
 
-_Steps: TypeAlias = Generator[Wait, Any, Verdict]
-"""A decision under way: yields what it has to wait for, is sent the result, returns the verdict.
+class _Decision(NamedTuple):
+    """A verdict; and, if it is an acceptance, the token that it accepts."""
 
-So one text serves both the single call and the batch, where a demand that need not wait costs no task.
-"""
+    verdict: Verdict
+    token: VerifiedToken | None
+
+
+_Steps: TypeAlias = Steps[_Decision]
 
 
 class Verifier:
@@ -127,61 +124,34 @@ class Verifier:
             Undecided: Nobody could say.
             PreconditionFailed: The demand needs a store and there is none.
         """
-        return await _finish(self._decide(demand))
+        return (await finish(self._decide(demand))).verdict
 
     async def verify_batch(self, demands: Sequence[Demand]) -> list[Verdict | Exception]:
         """Verdicts in the order asked; for each demand that has none, the exception that `verify` would have raised.
 
-        Those that need no wait are decided in turn; the others wait together, so that they share a query. Past the CPU
-        budget the rest is `BatchBudgetSpent`.
+        All of them hold at the moment of the answer: an acceptance that a revocation, a change of keys or the token's end
+        has overtaken, while others of its batch were being decided, is decided anew. What that takes too long for, or
+        the CPU budget, is `BatchBudgetSpent`.
         """
-        results: list[Verdict | Exception] = [BatchBudgetSpent()] * len(demands)
-        waiting: dict[int, asyncio.Task[Verdict]] = {}
-        spent, slice_began = 0.0, time.perf_counter()
-        try:
-            for position, demand in enumerate(demands):
-                steps = self._decide(demand)
-                try:
-                    wait = next(steps)
-                except StopIteration as end:
-                    results[position] = end.value
-                except Exception as fault:  # noqa: BLE001 - an item's fault, whatever it is, is the answer to that item
-                    results[position] = fault
-                else:
-                    waiting[position] = asyncio.create_task(_finish(steps, wait))
-                held = time.perf_counter() - slice_began
-                if held >= BATCH_SLICE_SECONDS:
-                    spent += held
-                    if spent >= BATCH_BUDGET_SECONDS:
-                        break
-                    await asyncio.sleep(0)
-                    slice_began = time.perf_counter()
-            for position, outcome in zip(
-                waiting, await asyncio.gather(*waiting.values(), return_exceptions=True), strict=True
-            ):
-                if not isinstance(outcome, Verdict | Exception):
-                    raise outcome
-                results[position] = outcome
-        finally:
-            for task in waiting.values():
-                task.cancel()
-        for position, outcome in enumerate(results):
-            if isinstance(outcome, Verdict) and self._is_outdated(outcome):
-                results[position] = await self._verify_anew(demands[position])
-        return results
+        decisions = await decide_together(
+            len(demands), lambda position: self._decide(demands[position]), self._is_outdated
+        )
+        return [decision.verdict if isinstance(decision, _Decision) else decision for decision in decisions]
 
-    async def _verify_anew(self, demand: Demand) -> Verdict | Exception:
-        try:
-            return await self.verify(demand)
-        except SidegateError as failure:
-            return failure
-
-    def _is_outdated(self, verdict: Verdict) -> bool:
-        """Whether an acceptance rests on an index, or a time, that has moved on while others of its batch waited."""
-        if not isinstance(verdict.outcome, Session):
+    def _is_outdated(self, decision: _Decision) -> bool:
+        """Whether an acceptance rests on an index, a key set or a time that has moved on."""
+        verdict, token = decision
+        if token is None:
             return False
-        revision = self._evidence(Source.LOCAL, None).revision
-        return verdict.evidence.revision != revision or verdict.outcome.token_expire_time <= self._clock()
+        try:
+            has_its_keys = self._authenticator.is_current(token)
+        except KeysUnavailable:
+            return True
+        return (
+            not has_its_keys
+            or verdict.evidence.revision != self._evidence(Source.LOCAL, None).revision
+            or token.claims.expire_time <= self._clock()
+        )
 
     def _decide(self, demand: Demand) -> _Steps:
         """The decision, step by step as docs/concepts.md, "How Verify decides" numbers them."""
@@ -195,7 +165,7 @@ class Verifier:
             key_id = token.key.key_id
             check_claims(claims, policy, token.token_type, demand, self._clock())
             if self._backing is None:
-                return Verdict(_session(token), self._evidence(source, key_id))
+                return _Decision(Verdict(_session(token), self._evidence(source, key_id)), token)
             revocations, sessions = self._backing.revocations, self._backing.sessions
             facts: StoreFacts | None = None
             if demand.at_least_as_fresh is not None:  # 4
@@ -210,13 +180,16 @@ class Verifier:
             while True:  # 6: last, and again after every wait
                 if facts is not None:
                     source = Source.DATABASE
-                    if not self._authenticator.is_current(token):  # a wait may outlast a key
-                        token = yield from self._authenticator.authenticate(demand.access_token)
-                        key_id = token.key.key_id
-                        if token.subject != subject:  # another key vouches for it now; the store was not asked of that
-                            subject = token.subject
+                waited = facts is not None or demand.at_least_as_fresh is not None
+                if waited and not self._authenticator.is_current(token):  # a wait may outlast a key
+                    token = yield from self._authenticator.authenticate(demand.access_token)
+                    key_id = token.key.key_id
+                    if token.subject != subject:  # another key vouches for it now
+                        subject = token.subject
+                        if facts is not None:  # the store was not asked of that
                             facts = yield partial(sessions.look_up, subject)
                             continue
+                if facts is not None:
                     check_coverage(facts.coverage, claims, policy, subject, facts)
                     if demand.check_database:
                         check_record(facts.record, subject, policy, self._clock())
@@ -229,10 +202,10 @@ class Verifier:
             if facts is None:
                 self._check_lag(revocations.lag())
             check_expiry(claims, self._clock())
-            return Verdict(_session(token), self._evidence(source, key_id))
+            return _Decision(Verdict(_session(token), self._evidence(source, key_id)), token)
         except Rejected as refusal:
             rejection = Rejection(refusal.reason, refusal.next_action, refusal.message)
-            return Verdict(rejection, self._evidence(source, key_id))
+            return _Decision(Verdict(rejection, self._evidence(source, key_id)), None)
 
     def _check_lag(self, lag: Micros) -> None:
         if self._max_revocation_lag is not None and lag > self._max_revocation_lag:
@@ -244,22 +217,6 @@ class Verifier:
         if revocations is None or index is None:
             return Evidence(source, None, None, key_id)
         return Evidence(source, index.revision, revocations.lag(), key_id)
-
-
-async def _finish(steps: _Steps, wait: Wait | None = None) -> Verdict:
-    """Run a decision to its end, `wait` being what it already waits for."""
-    try:
-        wait = wait if wait is not None else next(steps)
-        while True:
-            try:
-                result = await wait()
-            except SidegateError as failure:
-                wait = steps.throw(failure)
-            else:
-                wait = steps.send(result)
-    except StopIteration as end:
-        verdict: Verdict = end.value
-        return verdict
 
 
 def _check_demand(demand: Demand, backing: Backing | None) -> None:

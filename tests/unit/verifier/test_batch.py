@@ -136,6 +136,26 @@ async def test_a_revocation_that_arrives_while_the_batch_waits_is_seen_by_all_of
     assert reason_of(later) is Reason.SESSION_REVOKED
 
 
+async def test_those_that_have_to_be_asked_anew_wait_together() -> None:
+    bench = Bench()
+    results = begin(bench, *[CHECKED] * 3, UNKNOWN_KEY)
+    for _ in range(3):
+        (await bench.lookup.queries.next()).answer(NOTHING)
+    refetch = await bench.keys.refetches.next()
+    for _ in range(3):
+        await asyncio.sleep(0)  # the three take up their answers
+    bench.revocations.revoke(subject="somebody else's")
+    refetch.answer(KEYS)
+    anew = [await bench.lookup.queries.next() for _ in range(3)]
+    anew[0].fail(RuntimeError("a bug"))
+    for query in anew[1:]:
+        query.answer(NOTHING)
+
+    crashed, *others, _ = await results
+    assert isinstance(crashed, RuntimeError)
+    assert all(isinstance(other, Verdict) and is_valid(other) for other in others)
+
+
 # The budget.
 
 

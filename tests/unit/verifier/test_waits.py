@@ -178,3 +178,14 @@ async def test_a_caller_that_goes_away_takes_its_question_with_it(wait: Wait) ->
 
     with pytest.raises(asyncio.CancelledError):
         await verdict
+
+
+@pytest.mark.parametrize("name", [name for name in WAITS if name != "key refetch"])
+async def test_a_key_that_is_withdrawn_meanwhile_verifies_nothing_any_more(name: str) -> None:
+    bench = Bench()
+    verdict, release = await WAITS[name].begin(bench)
+    bench.keys.current = KeySet(2, ())
+    release()
+    (await bench.keys.refetches.next()).answer(KeySet(2, ()))
+
+    assert reason_of(await verdict) is Reason.UNKNOWN_KEY
