@@ -33,6 +33,7 @@ class Feed:
         self._address = address
         self._cache = cache
         self._lock = threading.Lock()
+        self._is_locked_for_fork = False
         self._closed = False
         self._thread: _FeedThread | None = None
 
@@ -66,7 +67,7 @@ class Feed:
 
     def before_fork(self) -> None:
         """End the thread, and start no other until `after_fork_in_parent`. A child has to make a feed of its own."""
-        self._lock.acquire(timeout=forking.LOCK_SECONDS)
+        self._is_locked_for_fork = self._lock.acquire(timeout=forking.LOCK_SECONDS)
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.stop()
@@ -74,7 +75,7 @@ class Feed:
 
     def after_fork_in_parent(self) -> None:
         """Let the next call start it."""
-        if self._lock.locked():
+        if self._is_locked_for_fork:
             self._lock.release()
 
 

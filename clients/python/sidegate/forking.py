@@ -84,8 +84,10 @@ class _Process:
 
     def watch_forks(self) -> None:
         """Have this process call the above when it forks."""
+        if self.is_watching or not hasattr(os, "register_at_fork"):  # Windows has none, and does not fork
+            return
         with self.lock:
-            if self.is_watching or not hasattr(os, "register_at_fork"):  # Windows has none, and does not fork
+            if self.is_watching:
                 return
             self.is_watching = True
             # What is to run before a fork runs in reverse order. gRPC registers its own with the first channel of a
@@ -124,4 +126,5 @@ def about_to_open(loop: asyncio.AbstractEventLoop | None = None) -> None:
     _process.watch_forks()
     _process.used = True
     if loop is not None:
-        _process.loops.add(loop)
+        with _process.lock:
+            _process.loops.add(loop)

@@ -1,5 +1,7 @@
 """How old a message of the feed is at most, by clocks that may step. Pure: the caller reads the clocks."""
 
+STEP_SECONDS = 0.5  # less is drift between two hosts' clocks; more is a step. NTP's daemons step past 0.128 s
+
 
 class Lateness:
     """The age of one stream's checkpoints when they arrive.
@@ -45,7 +47,3 @@ class Lateness:
             self._first_sent -= age  # age < 0: later
             return 0.0
         return age
-
-
-STEP_SECONDS = 0.5
-"""Less is drift between two hosts' clocks; more is a step. NTP's daemons step past 0.128 s."""

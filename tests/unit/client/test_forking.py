@@ -15,7 +15,7 @@ FORKS = 20
 
 PRELUDE = """
 import asyncio, multiprocessing, os, signal, sys, threading, time
-from sidegate import AsyncRevocationClient, AsyncSessionClient, ForkUnsupported, RevocationClient, SessionClient
+from sidegate import AsyncSessionClient, ForkUnsupported, RevocationClient, SessionClient
 from sidegate import VerificationUnavailable
 
 TARGET, FORKS = sys.argv[1], int(sys.argv[2])
@@ -177,6 +177,27 @@ if __name__ == "__main__":
     )
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split() == ["3" if (method, support) == ("fork", "0") else "0"] * 6
+
+
+@supports
+def test_a_client_of_the_admin_plane_is_used_on_both_sides_of_a_fork(server: FeedServer, support: str | None) -> None:
+    script = """
+from sidegate import NotSupported
+admin = RevocationClient(TARGET, timeout=20)
+
+def revoke():
+    try:
+        admin.revoke_session("s-1")
+    except NotSupported:  # by this fake; so it was reached
+        return
+    raise AssertionError
+
+revoke()
+for _ in range(FORKS):
+    print(in_child(revoke))
+    revoke()
+"""
+    assert run(script, server, support, forks=5).split() == ["3" if support == "0" else "0"] * 5
 
 
 @supports
