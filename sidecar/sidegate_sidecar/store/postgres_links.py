@@ -182,6 +182,9 @@ class PostgresLinks:
                 raise unavailable(fault) from fault
             finally:
                 timer.cancel()
+        if self._closed:  # who closes would wait for all that has yet to begin
+            connection.terminate()
+            raise StoreUnavailable("The session store is closed.")
         return connection
 
     def _put_back(self, connection: Connection) -> None:

@@ -12,6 +12,7 @@ from sidegate_sidecar.store.postgres import PostgresStore
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, NOW, OPS, log_of, revoke_user, session, subject
 from tests.fakes.postgres import SUPERUSER, Database, PostgresServer
+from tests.fakes.proxy import Proxy
 from tests.unit.store.postgres_locks import LOG_LOCK, held, until_waiting
 
 FAR = NOW + 3650 * DAY  # these tests have the server's own clock
@@ -177,6 +178,22 @@ async def test_a_store_that_is_not_open_is_unavailable(database: Database) -> No
     for call in CALLS.values():
         with pytest.raises(StoreUnavailable):
             await call(store)
+
+
+async def test_what_was_still_connecting_when_the_store_was_closed_never_begins(database: Database) -> None:
+    with Proxy(database.server.port) as proxy:
+        store = PostgresStore(database.url_of(SUPERUSER, database.server.password, port=proxy.port))
+        await store.open()
+        proxy.delay(0.05)
+        call = asyncio.create_task(store.revoke_sessions(ISSUER, ["s1"], OPS))
+        async with asyncio.timeout(20):
+            while proxy.connections < 2:  # noqa: ASYNC110 - the proxy runs in a thread of its own
+                await asyncio.sleep(0.001)
+
+        await store.close()
+
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await call
 
 
 async def test_nothing_is_connected_before_it_is_needed_and_nothing_afterwards(database: Database) -> None:
