@@ -200,6 +200,23 @@ async def test_a_restored_file_is_read_and_written_from_then_on(store: SqliteSto
     await assert_works(store, handles=["first"])
 
 
+async def test_a_backup_that_is_put_back_into_a_file_in_use_is_read_and_written_from_then_on(
+    store: SqliteStore, path: Path
+) -> None:
+    """As `.restore` does, for which docs/operations.md says so."""
+    backup = path.with_name("backup.db")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    await store.revoke_sessions(ISSUER, ["lost"], OPS)
+    await store.wait_for_change(1)
+
+    with closing(sqlite3.connect(backup)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+
+    await asyncio.wait_for(store.wait_for_change(60), 30)
+    await assert_works(store, handles=["first"])
+
+
 async def test_damage_is_reported_by_whoever_meets_it(store: SqliteStore, path: Path) -> None:
     await store.close()  # which moves what the write-ahead log holds to the file
     await store.open()
