@@ -83,21 +83,18 @@ class _Process:
             self.lock.release()
 
     def watch_forks(self) -> None:
-        """Have this process call the above when it forks."""
+        """Have this process call the above when it forks. Under the lock."""
         if self.is_watching or not hasattr(os, "register_at_fork"):  # Windows has none, and does not fork
             return
-        with self.lock:
-            if self.is_watching:
-                return
-            self.is_watching = True
-            # What is to run before a fork runs in reverse order. gRPC registers its own with the first channel of a
-            # process; it then halts its threads, and no channel could be closed any more. So ours has to come later.
-            grpc.insecure_channel("unix:///").close()
-            os.register_at_fork(
-                before=self.before_fork,
-                after_in_parent=self.after_fork_in_parent,
-                after_in_child=self.after_fork_in_child,
-            )
+        self.is_watching = True
+        # What is to run before a fork runs in reverse order. gRPC registers its own with the first channel of a
+        # process; it then halts its threads, and no channel could be closed any more. So ours has to come later.
+        grpc.insecure_channel("unix:///").close()
+        os.register_at_fork(
+            before=self.before_fork,
+            after_in_parent=self.after_fork_in_parent,
+            after_in_child=self.after_fork_in_child,
+        )
 
 
 _process = _Process()
@@ -123,7 +120,9 @@ def about_to_open(loop: asyncio.AbstractEventLoop | None = None) -> None:
             f"this process was forked from one that had used sidegate, and {_process.unusable}: gRPC would hang. "
             "Use clients only after forking, or start processes by spawning them"
         )
-    _process.watch_forks()
+    if not _process.is_watching:  # asked first, for a fork under way holds the lock
+        with _process.lock:
+            _process.watch_forks()
     _process.used = True
     if loop is not None:
         with _process.lock:

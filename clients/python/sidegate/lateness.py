@@ -13,7 +13,7 @@ class Lateness:
     receiver are on one host, so the receiver sees its own wall clock move against a clock that never steps, and adds
     that. Wall clocks of different hosts need not agree.
 
-    Where the sender's host is another one, it can be set forward by up to STEP_SECONDS unseen. And a clock that was set
+    Where the sender's host is another one, its clock can be set forward unseen by STEP_SECONDS more than the bound. And a clock that was set
     forward and back again between two messages is nowhere to be seen: NearCache lets no silence pass in which that
     would hide more than its own limit.
 
