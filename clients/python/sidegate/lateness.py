@@ -13,9 +13,9 @@ class Lateness:
     receiver are on one host, so the receiver sees its own wall clock move against a clock that never steps, and adds
     that. Wall clocks of different hosts need not agree.
 
-    Where the sender's host is another one, its clock can be set forward unseen by STEP_SECONDS more than the bound. And a clock that was set
-    forward and back again between two messages is nowhere to be seen: NearCache lets no silence pass in which that
-    would hide more than its own limit.
+    Where the sender's host is another one, its clock can be set forward unseen by STEP_SECONDS more than the bound. And
+    a clock that was set forward and back again between two messages is nowhere to be seen: NearCache lets no silence
+    pass in which that would hide more than its own limit.
 
     Args:
         steady: Seconds of a clock that never steps and runs through suspension, read before the stream was opened.
