@@ -80,7 +80,7 @@ class ServerTls:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2"])
         # No resumption: a resumed session would bring a client certificate that nobody looks at again.
-        context.options |= ssl.OP_NO_TICKET
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION  # nor may it be exchanged for another
         context.num_tickets = 0
         context.load_cert_chain(self._files.certificate, self._files.key, password=_refuse_to_ask)
         if self._files.client_ca is not None:

@@ -68,7 +68,7 @@ class TlsEndpoint:
             await self._endpoint.start()
             return [await self._front.listen(listener) for listener in self._listeners]
         except BaseException:
-            await self._front.stop_accepting()
+            self._front.stop_accepting()
             raise
 
     def set_serving(self, serving: bool) -> None:
@@ -77,7 +77,7 @@ class TlsEndpoint:
 
     async def stop(self, grace: float) -> None:
         """As `Endpoint.stop`."""
-        await self._front.stop_accepting()
+        self._front.stop_accepting()
         await self._endpoint.stop(grace)
         await self._front.close()
         self._folder.cleanup()

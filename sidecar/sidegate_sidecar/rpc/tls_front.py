@@ -24,7 +24,7 @@ from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener
 
 HANDSHAKE_SECONDS = 5.0
-MAX_CONNECTIONS = 1000
+MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
 BACKLOG = 128
 CHUNK_BYTES = 64 * 1024
 CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
@@ -54,7 +54,6 @@ class TlsFront:
         self._server = server
         self._peers: dict[str, Peer] = {}
         self._listening: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
         self._connections: set[asyncio.Task[None]] = set()
 
     def peer(self, grpc_peer: str) -> Peer | None:
@@ -88,46 +87,53 @@ class TlsFront:
                 f"cannot listen on {listener}: the address is in use or not this host's"
             ) from None
         listening.setblocking(False)
-        self._accepting.append(asyncio.create_task(self._accept(listening)))
+        loop.add_reader(listening, self._accept, listening)
         return Listener(host=listener.host, port=listening.getsockname()[1])
 
-    async def stop_accepting(self) -> None:
+    def stop_accepting(self) -> None:
         """Let nobody new in."""
-        for task in self._accepting:
-            task.cancel()
-        await asyncio.gather(*self._accepting, return_exceptions=True)
-        for listening in self._listening:
+        while self._listening:
+            listening = self._listening.pop()
+            asyncio.get_running_loop().remove_reader(listening)
             listening.close()
 
     async def close(self) -> None:
         """End what is left, once its server has ended: the last bytes first."""
-        await self.stop_accepting()
+        self.stop_accepting()
         if self._connections:
             await asyncio.wait(self._connections, timeout=CLOSING_SECONDS)
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
-    async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, address = await loop.sock_accept(listening)
-            except OSError:  # out of file descriptors, or the caller has hung up already
-                await asyncio.sleep(BREATH_SECONDS)
-                continue
-            if len(self._connections) >= MAX_CONNECTIONS:
-                connection.close()
-                _refused(_named(address), "too many connections")
-                continue
-            task = asyncio.create_task(self._serve(connection, _named(address)))
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
+    def _accept(self, listening: socket.socket) -> None:
+        """Called when somebody is there. Not a task that waits: cancelling one can lose a connection just accepted."""
+        try:
+            connection, address = listening.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return  # gone again
+        except OSError:  # out of file descriptors
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listening)
+            loop.call_later(BREATH_SECONDS, self._accept_again, listening)
+            return
+        if len(self._connections) >= MAX_CONNECTIONS:
+            connection.close()
+            _refused(_named(address), "too many connections")
+            return
+        connection.setblocking(False)
+        task = asyncio.create_task(self._serve(connection, _named(address)))
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def _serve(self, connection: socket.socket, address: str) -> None:
         try:
             reader, writer = await _shake_hands(connection, self._context())
-        except ConnectionError:
+        except (ConnectionResetError, BrokenPipeError):
             return  # hung up without a word: somebody looked whether the port is open
         except OSError as fault:
             _refused(address, _in_words(fault))

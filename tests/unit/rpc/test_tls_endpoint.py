@@ -1,0 +1,214 @@
+"""The listener behind TLS in this process: whom it lets to the server, how it drains, and what it leaves behind."""
+
+import asyncio
+import ssl
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.empty_pb2 import Empty
+from sidegate_sidecar.access import Authority, Grant, Role
+from sidegate_sidecar.errors import ListenerUnavailable, StartupError
+from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.model import Demand, StoreFacts, Subject, Verdict, wall_clock
+from sidegate_sidecar.rpc import tls_front
+from sidegate_sidecar.rpc.actor import ACTOR
+from sidegate_sidecar.rpc.boundary import Context
+from sidegate_sidecar.rpc.certificate_files import CertificateFiles, ServerTls
+from sidegate_sidecar.rpc.gate import Gate, PeerOf
+from sidegate_sidecar.rpc.server import Service
+from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
+from structlog.testing import capture_logs
+
+from tests.fakes.certificate_authority import CertificateAuthority, Pair
+
+SERVICE = "sidegate.v1.RevocationFeedService"  # of which the table of roles knows a method
+METHOD = f"/{SERVICE}/WatchRevocations"
+LOOPBACK = Listener(host="127.0.0.1")
+TIMEOUT = 30
+
+
+class NoTokens:
+    async def verify(self, demand: Demand) -> Verdict:
+        raise AssertionError("no token is brought here")
+
+
+async def look_up(_: Sequence[Subject]) -> list[StoreFacts]:
+    raise AssertionError("no grant here hangs on the store")
+
+
+class Held:
+    """An RPC that answers with its actor when it is let go."""
+
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.let_go = asyncio.Event()
+        self.cancelled = asyncio.Event()
+
+    async def answer(self, request: Empty, context: Context) -> Empty:
+        self.entered.set()
+        try:
+            await self.let_go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        await context.send_initial_metadata((("actor", ACTOR.get()),))
+        return Empty()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        library: Any = grpc  # the stubs know only handlers that are no coroutines
+        handler = library.unary_unary_rpc_method_handler(
+            self.answer, request_deserializer=Empty.FromString, response_serializer=Empty.SerializeToString
+        )
+        server.add_generic_rpc_handlers(
+            (library.method_handlers_generic_handler(SERVICE, {"WatchRevocations": handler}),)
+        )
+
+
+class Bench:
+    """An endpoint, its authority and its one RPC."""
+
+    def __init__(self, folder: Path, at: Listener = LOOPBACK) -> None:
+        self.authority = CertificateAuthority()
+        self.held = Held()
+        certificate, key = self.authority.issue_for_loopback().write(folder, "server")
+        bundle = folder / "ca.crt"
+        bundle.write_bytes(self.authority.bundle)
+        self.pair = self.authority.issue(dns=["auditor.internal"])
+        tls = ServerTls(CertificateFiles(certificate, key, bundle), requires_client_certificate=False)
+        granted = Authority([Grant("mtls:auditor.internal", frozenset({Role.AUDITOR}))], NoTokens(), wall_clock)
+
+        def gate(peer_of: PeerOf) -> Gate:
+            return Gate(granted, look_up, None, peer_of)
+
+        self.endpoint = TlsEndpoint(
+            [Service(SERVICE, self.held.add_to)], [at], tls=tls, gate=gate, reflection_enabled=False
+        )
+
+    @asynccontextmanager
+    async def calling(self, at: Listener, pair: Pair | None) -> AsyncGenerator[Callable[[], Any], None]:
+        credentials = grpc.ssl_channel_credentials(
+            self.authority.bundle, *((None, None) if pair is None else (pair.key, pair.certificate))
+        )
+        channel: Any = grpc.aio.secure_channel(str(at), credentials)  # the stubs know no calls in bytes
+        async with channel:
+            yield lambda: channel.unary_unary(METHOD)(b"", timeout=TIMEOUT)
+
+
+async def accepts(at: Listener) -> bool:
+    """Whether somebody listens there."""
+    try:
+        _, writer = await asyncio.open_connection(at.host, at.port)
+    except ConnectionError:
+        return False
+    writer.close()
+    return True
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Where files lie, and where temporary ones are made."""
+    files, temporary = tmp_path / "files", tmp_path / "t"
+    files.mkdir()
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return files, temporary
+
+
+@pytest.fixture
+async def bench(folders: tuple[Path, Path]) -> AsyncIterator[Bench]:
+    bench = Bench(folders[0])  # grpc wants the loop to run already
+    yield bench
+    await bench.endpoint.stop(0)
+
+
+async def test_calls_in_flight_finish_when_it_stops_and_nothing_is_left(
+    bench: Bench, folders: tuple[Path, Path]
+) -> None:
+    [at] = await bench.endpoint.start()
+    async with bench.calling(at, bench.pair) as call:
+        under_way = call()
+        await bench.held.entered.wait()
+        stopping = asyncio.create_task(bench.endpoint.stop(TIMEOUT))
+        while await accepts(at):
+            pass
+        bench.held.let_go.set()
+
+        assert await under_way == b""
+        assert dict(await under_way.initial_metadata())["actor"] == "mtls:auditor.internal"
+        await stopping
+    assert list(folders[1].iterdir()) == []
+
+
+async def test_a_caller_that_goes_away_ends_its_call(bench: Bench) -> None:
+    [at] = await bench.endpoint.start()
+    async with bench.calling(at, bench.pair) as call:
+        under_way = call()
+        await bench.held.entered.wait()
+        under_way.cancel()
+    async with asyncio.timeout(TIMEOUT):
+        await bench.held.cancelled.wait()
+
+
+async def test_who_gets_to_the_socket_behind_it_is_nobody(bench: Bench, folders: tuple[Path, Path]) -> None:
+    await bench.endpoint.start()
+    [folder] = folders[1].iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    channel: Any = grpc.aio.insecure_channel(f"unix:{folder}/server")
+    with capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as refused:
+        await channel.unary_unary(METHOD)(b"", timeout=TIMEOUT)
+    await channel.close()
+
+    assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert [entry["cause"] for entry in logs] == ["the connection did not come through the listener"]
+
+
+async def test_connections_without_end_do_not_get_in(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 1)
+    context = ssl.create_default_context(cadata=bench.authority.bundle.decode())
+    context.set_alpn_protocols(["h2"])
+    [at] = await bench.endpoint.start()
+    first, first_writer = await asyncio.open_connection(at.host, at.port, ssl=context)
+    with capture_logs() as logs, pytest.raises(ConnectionError):
+        await asyncio.open_connection(at.host, at.port, ssl=context)
+
+    assert [entry["cause"] for entry in logs] == ["too many connections"]
+    assert not first.at_eof()
+    first_writer.close()
+
+
+async def test_a_handshake_that_does_not_go_on_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_front, "HANDSHAKE_SECONDS", 0.1)
+    [at] = await bench.endpoint.start()
+    with capture_logs() as logs:
+        reader, writer = await asyncio.open_connection(at.host, at.port)
+        async with asyncio.timeout(TIMEOUT):
+            assert await reader.read() == b""
+        writer.close()
+
+    assert [entry["cause"] for entry in logs] == ["the TLS handshake did not end in time"]
+
+
+async def test_an_address_that_cannot_be_had_is_said(folders: tuple[Path, Path]) -> None:
+    first = Bench(folders[0])
+    [at] = await first.endpoint.start()
+    second = Bench(folders[0], at)
+    try:
+        with pytest.raises(ListenerUnavailable, match="the address is in use"):
+            await second.endpoint.start()
+    finally:
+        await second.endpoint.stop(0)
+        await first.endpoint.stop(0)
+    assert list(folders[1].iterdir()) == []
+
+
+def test_no_folder_to_write_to_refuses_the_start(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StartupError, match="set TMPDIR"):
+        Bench(folders[0])
