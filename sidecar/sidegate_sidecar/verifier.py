@@ -129,9 +129,9 @@ class Verifier:
     async def verify_batch(self, demands: Sequence[Demand]) -> list[Verdict | Exception]:
         """Verdicts in the order asked; for each demand that has none, the exception that `verify` would have raised.
 
-        All of them hold at the moment of the answer: an acceptance that a revocation, a change of keys or the token's end
-        has overtaken, while others of its batch were being decided, is decided anew. What that takes too long for, or
-        the CPU budget, is `BatchBudgetSpent`.
+        All of them hold at the moment of the answer: an acceptance that a revocation, a change of keys or the token's
+        end has overtaken, while others of its batch were being decided, is decided anew. What cannot be kept up with,
+        or comes when the CPU budget is spent, is `BatchBudgetSpent`.
         """
         decisions = await decide_together(
             len(demands), lambda position: self._decide(demands[position]), self._is_outdated

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 from sidegate_sidecar.authentication import Authenticator
+from sidegate_sidecar.batch import BUDGET_SECONDS, SLICE_SECONDS
 from sidegate_sidecar.errors import BatchBudgetSpent, InvalidRequest, KeysUnavailable, StoreUnavailable
-from sidegate_sidecar.model import SECOND, Coverage, Demand, KeySet, Reason, StoreFacts, Subject, Verdict
+from sidegate_sidecar.model import Coverage, Demand, KeySet, Reason, StoreFacts, Subject, Verdict
 from sidegate_sidecar.store.lookup import SharedLookup
-from sidegate_sidecar.verifier import BATCH_BUDGET_SECONDS, BATCH_SLICE_SECONDS, Backing, SessionLookup, Verifier
+from sidegate_sidecar.verifier import Backing, SessionLookup, Verifier
 
 from tests.unit.tokens.minting import NOW
 from tests.unit.verifier.fakes import (
@@ -112,50 +113,6 @@ async def test_an_item_that_crashes_after_a_wait_fails_no_other() -> None:
     assert all(isinstance(other, Verdict) and is_valid(other) for other in others)
 
 
-async def test_a_token_that_expires_while_the_batch_waits_is_refused() -> None:
-    bench = Bench()
-    results = begin(bench, Demand(token(exp=NOW + 1)), CHECKED)
-    query = await bench.lookup.queries.next()
-    bench.clock.now += SECOND
-    query.answer(NOTHING)
-
-    expired, _ = await results
-    assert reason_of(expired) is Reason.EXPIRED
-
-
-async def test_a_revocation_that_arrives_while_the_batch_waits_is_seen_by_all_of_it() -> None:
-    bench = Bench()
-    results = begin(bench, GOOD, CHECKED)
-    query = await bench.lookup.queries.next()
-    bench.revocations.revoke()
-    query.answer(NOTHING)
-
-    at_once, later = await results
-    assert isinstance(at_once, Verdict)
-    assert reason_of(at_once) is Reason.SESSION_REVOKED  # though it was decided before the revocation was known
-    assert reason_of(later) is Reason.SESSION_REVOKED
-
-
-async def test_those_that_have_to_be_asked_anew_wait_together() -> None:
-    bench = Bench()
-    results = begin(bench, *[CHECKED] * 3, UNKNOWN_KEY)
-    for _ in range(3):
-        (await bench.lookup.queries.next()).answer(NOTHING)
-    refetch = await bench.keys.refetches.next()
-    for _ in range(3):
-        await asyncio.sleep(0)  # the three take up their answers
-    bench.revocations.revoke(subject="somebody else's")
-    refetch.answer(KEYS)
-    anew = [await bench.lookup.queries.next() for _ in range(3)]
-    anew[0].fail(RuntimeError("a bug"))
-    for query in anew[1:]:
-        query.answer(NOTHING)
-
-    crashed, *others, _ = await results
-    assert isinstance(crashed, RuntimeError)
-    assert all(isinstance(other, Verdict) and is_valid(other) for other in others)
-
-
 # The budget.
 
 
@@ -183,7 +140,7 @@ def busy_verifier(
 ) -> Verifier:
     """Its items cost so many seconds each, by a clock that nothing else moves."""
     keys = BusyKeys(cost)
-    monkeypatch.setattr("sidegate_sidecar.verifier.time", SimpleNamespace(perf_counter=keys.perf_counter))
+    monkeypatch.setattr("sidegate_sidecar.batch.time", SimpleNamespace(perf_counter=keys.perf_counter))
     backing = Backing(revocations or FakeRevocations(), lookup or FakeLookup())
     return Verifier(Authenticator([POLICY], keys, remembered=0), backing, clock=FakeClock())
 
@@ -206,7 +163,7 @@ async def test_items_that_wait_at_the_same_moment_share_a_query(monkeypatch: pyt
 
 
 async def test_past_its_budget_the_rest_of_a_batch_is_shed(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = busy_verifier(monkeypatch, BATCH_BUDGET_SECONDS / 8)
+    verifier = busy_verifier(monkeypatch, BUDGET_SECONDS / 8)
 
     results = await verifier.verify_batch([GOOD] * 20)
 
@@ -215,25 +172,25 @@ async def test_past_its_budget_the_rest_of_a_batch_is_shed(monkeypatch: pytest.M
 
 
 async def test_the_budget_is_spent_by_many_small_items_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    cost = BATCH_SLICE_SECONDS / 4
+    cost = SLICE_SECONDS / 4
     verifier = busy_verifier(monkeypatch, cost)
 
     results = await verifier.verify_batch([GOOD] * 256)
 
     decided = sum(isinstance(result, Verdict) for result in results)
     assert [type(result) for result in results[decided:]] == [BatchBudgetSpent] * (256 - decided)
-    assert BATCH_BUDGET_SECONDS <= decided * cost <= BATCH_BUDGET_SECONDS + BATCH_SLICE_SECONDS
+    assert BUDGET_SECONDS <= decided * cost <= BUDGET_SECONDS + SLICE_SECONDS
 
 
 async def test_a_batch_within_its_budget_is_answered_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = busy_verifier(monkeypatch, BATCH_BUDGET_SECONDS / 1024)
+    verifier = busy_verifier(monkeypatch, BUDGET_SECONDS / 1024)
 
     assert all(isinstance(result, Verdict) for result in await verifier.verify_batch([GOOD] * 256))
 
 
 async def test_others_run_while_a_long_batch_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     revocations = FakeRevocations()
-    verifier = busy_verifier(monkeypatch, BATCH_SLICE_SECONDS, revocations=revocations)
+    verifier = busy_verifier(monkeypatch, SLICE_SECONDS, revocations=revocations)
     asyncio.get_running_loop().call_soon(revocations.revoke)
 
     results = await verifier.verify_batch([GOOD] * 3)
@@ -246,7 +203,7 @@ async def test_items_that_wait_are_answered_even_if_the_budget_ends_before_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lookup = FakeLookup()
-    verifier = busy_verifier(monkeypatch, BATCH_BUDGET_SECONDS, lookup)
+    verifier = busy_verifier(monkeypatch, BUDGET_SECONDS, lookup)
     results = asyncio.create_task(verifier.verify_batch([CHECKED, GOOD]))
     (await lookup.queries.next()).answer(NOTHING)
 
@@ -254,6 +211,17 @@ async def test_items_that_wait_are_answered_even_if_the_budget_ends_before_them(
     assert isinstance(waited, Verdict)
     assert is_valid(waited)
     assert isinstance(shed, BatchBudgetSpent)
+
+
+async def test_what_is_decided_anew_is_within_the_same_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    revocations, lookup = FakeRevocations(), FakeLookup()
+    verifier = busy_verifier(monkeypatch, BUDGET_SECONDS / 8, lookup, revocations)
+    results = asyncio.create_task(verifier.verify_batch([GOOD] * 6 + [CHECKED]))
+    query = await lookup.queries.next()
+    revocations.revoke(subject="somebody else's")
+    query.answer(NOTHING)
+
+    assert [type(result) for result in await results] == [Verdict] + [BatchBudgetSpent] * 5 + [Verdict]
 
 
 # A caller that goes away.
@@ -274,7 +242,7 @@ async def test_a_cancelled_batch_leaves_no_question_behind() -> None:
 
 
 async def test_a_batch_cancelled_between_two_slices_leaves_nothing_unawaited(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = busy_verifier(monkeypatch, BATCH_SLICE_SECONDS)
+    verifier = busy_verifier(monkeypatch, SLICE_SECONDS)
     results = asyncio.create_task(verifier.verify_batch([CHECKED] * 3))
     asyncio.get_running_loop().call_soon(results.cancel)  # runs when the first slice ends, before the item's own task
     with suppress(asyncio.CancelledError):
