@@ -25,13 +25,14 @@ class Authority:
         self.pem = self._certificate.public_bytes(Encoding.PEM).decode()
 
     def issue(self, folder: Path, name: str) -> int:
-        """Write tls.crt and tls.key for the loopback address, as a mounted secret has them. The serial number."""
+        """Write tls.crt and tls.key for a name and loopback, as a mounted secret has them. The serial number."""
         key = generate_private_key(SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate = (
             _dated(subject, self._name, key)
             .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+                x509.SubjectAlternativeName([x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+                critical=False,
             )
             .sign(self._key, hashes.SHA256())
         )

@@ -11,7 +11,7 @@ import yaml
 from sidegate_injector.injection import Injection, inject
 from sidegate_injector.template import Template, parse_template
 
-VERSIONS = ("1.30", "1.34", "1.36", "1.37")  # from the oldest that docs/kubernetes.md names to the newest there is
+VERSIONS = ("1.30", "1.34", "1.37")  # from the oldest that docs/kubernetes.md names to the newest there is
 IMAGE = "registry.example/sidegate:1"
 
 RESTRICTED_CONTEXT: Mapping[str, Any] = {

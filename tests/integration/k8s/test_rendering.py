@@ -1,0 +1,118 @@
+"""What `kubectl kustomize` makes of our kustomizations.
+
+kubectl is in no package registry, so the project cannot install it. The manifests as they lie there are checked without
+it, by tests/unit/k8s/test_manifests.py.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.k8s import manifests as k8s
+from tests.unit.k8s.manifests import named
+from tests.unit.k8s.pods import VERSIONS, validate
+
+KUBECTL = shutil.which("kubectl")
+APPLIED = [
+    "overlays/dev-sqlite",
+    "overlays/postgres",
+    "migrations/before-deploy",
+    "migrations/after-deploy",
+    "examples",
+]
+
+pytestmark = pytest.mark.skipif(
+    KUBECTL is None,
+    reason="NOT RENDERED: kubectl is not on the path, so nobody has seen what kustomize makes of k8s/. Install kubectl",
+)
+
+
+def render(folder: Path) -> list[dict[str, Any]]:
+    """What would be applied."""
+    assert KUBECTL is not None
+    outcome = subprocess.run([KUBECTL, "kustomize", folder], capture_output=True, text=True, check=False, timeout=60)
+    assert outcome.returncode == 0, outcome.stderr
+    assert "deprecated" not in outcome.stderr
+    return [*yaml.safe_load_all(outcome.stdout)]
+
+
+def one(rendered: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    """The manifest of that kind whose name begins so."""
+    (found,) = [
+        manifest for manifest in rendered if manifest["kind"] == kind and manifest["metadata"]["name"].startswith(name)
+    ]
+    return found
+
+
+@pytest.mark.parametrize("folder", APPLIED)
+def test_what_is_rendered_is_valid(folder: str) -> None:
+    rendered = render(k8s.K8S / folder)
+
+    assert rendered
+    for manifest in rendered:
+        if manifest["apiVersion"] != k8s.CERT_MANAGER:
+            validate(manifest, VERSIONS[-1])
+
+
+def test_everything_is_applied_by_something() -> None:
+    rendered = {named(manifest) for folder in APPLIED for manifest in render(k8s.K8S / folder)}
+
+    assert {named(manifest) for manifest in k8s.manifests()} <= rendered
+
+
+@pytest.mark.parametrize("overlay", ["dev-sqlite", "postgres"])
+def test_a_changed_template_restarts_the_injector(overlay: str, tmp_path: Path) -> None:
+    shutil.copytree(k8s.K8S, tmp_path / "k8s")
+    template = (
+        tmp_path
+        / {
+            "dev-sqlite": "k8s/overlays/dev-sqlite/template.yaml",
+            "postgres": "k8s/injector/sidegate_injector/template.yaml",
+        }[overlay]
+    )
+
+    def mounted() -> str:
+        rendered = render(tmp_path / "k8s/overlays" / overlay)
+        (_, volume) = one(rendered, "Deployment", "sidegate-injector")["spec"]["template"]["spec"]["volumes"]
+        written = one(rendered, "ConfigMap", "sidegate-injector-template")
+        assert written["data"]["template.yaml"] == template.read_text()
+        name: str = volume["configMap"]["name"]
+        assert name == written["metadata"]["name"]
+        return name
+
+    before = mounted()
+    template.write_text(f"{template.read_text()}\n# changed\n")
+    assert mounted() != before
+
+
+def test_an_image_that_an_overlay_sets_is_the_one_that_is_injected(tmp_path: Path) -> None:
+    shutil.copytree(k8s.K8S, tmp_path / "k8s")
+    kustomization = tmp_path / "k8s/overlays/postgres/kustomization.yaml"
+    images = [{"name": "sidegate", "newName": "registry.example/sidegate", "newTag": "9.9.9"}]
+    kustomization.write_text(kustomization.read_text() + yaml.safe_dump({"images": images}))
+
+    rendered = render(kustomization.parent)
+
+    (injector,) = one(rendered, "Deployment", "sidegate-injector")["spec"]["template"]["spec"]["containers"]
+    (admin,) = one(rendered, "Deployment", "sidegate-admin")["spec"]["template"]["spec"]["containers"]
+    assert injector["image"] == admin["image"] == "registry.example/sidegate:9.9.9"
+    assert injector["env"] == [{"name": "SIDEGATE_INJECTOR_IMAGE", "value": "registry.example/sidegate:9.9.9"}]
+
+
+def test_cert_manager_fills_in_whom_the_api_server_trusts() -> None:
+    rendered = render(k8s.K8S / "overlays/postgres")
+    webhook = one(rendered, "MutatingWebhookConfiguration", "sidegate-injector")
+    namespace, _, name = webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].partition("/")
+
+    assert one(rendered, "Certificate", name)["metadata"] == {"name": name, "namespace": namespace}
+
+
+def test_the_job_after_a_deploy_is_another_that_says_so() -> None:
+    job = one(render(k8s.K8S / "migrations/after-deploy"), "Job", "sidegate-migrate")
+
+    assert job["metadata"]["name"] == "sidegate-migrate-after-deploy"
+    assert job["spec"]["template"]["spec"]["containers"][0]["args"] == ["migrate", "--after-deploy"]
