@@ -1,8 +1,10 @@
 """The kinds of databases that the contract suite runs against. Each has a clock that the test moves."""
 
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -13,6 +15,8 @@ from sidegate_sidecar.store.sqlite import SqliteStore
 from tests.contract.fakes import FakeClock
 from tests.fakes.postgres import Database, PostgresServer
 
+_TABLES = ("store", "sessions", "revocation_log", "requests")
+
 
 class Backend(Protocol):
     """A database, and how to reach it."""
@@ -21,6 +25,14 @@ class Backend(Protocol):
 
     def new_store(self) -> SessionStore:
         """One more store on the database, not open yet, as another process would have it."""
+        ...
+
+    async def back_up(self) -> None:
+        """Keep what it holds now."""
+        ...
+
+    async def restore(self) -> None:
+        """Put back what it held then, under the stores that are open."""
         ...
 
 
@@ -44,9 +56,25 @@ class SqliteBackend:
     def __init__(self, path: Path) -> None:
         self.clock = FakeClock()
         self._path = path
+        self._backup = path.with_name("backup.db")
 
     def new_store(self) -> SessionStore:
         return SqliteStore(self._path, clock=self.clock)
+
+    async def back_up(self) -> None:
+        """To a file beside it."""
+        with closing(sqlite3.connect(self._path)) as source, closing(sqlite3.connect(self._backup)) as target:
+            source.backup(target)
+
+    async def restore(self) -> None:
+        """By a copy of that file."""
+        self._put_back()
+
+    def _put_back(self) -> None:
+        copy = Path(shutil.copy(self._backup, self._path.with_name("copy.db")))
+        for leftover in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + leftover).unlink(missing_ok=True)
+        copy.replace(self._path)
 
 
 class SqliteBackends:
@@ -75,6 +103,22 @@ class PostgresBackend:
 
     def new_store(self) -> SessionStore:
         return PostgresStore(self._database.url)
+
+    async def back_up(self) -> None:
+        """To tables beside its own."""
+        await self._database.execute(
+            "DROP SCHEMA IF EXISTS backup CASCADE; CREATE SCHEMA backup;"
+            + "".join(f"CREATE TABLE backup.{table} AS TABLE sidegate.{table};" for table in _TABLES)
+        )
+
+    async def restore(self) -> None:
+        """From those, in one transaction."""
+        await self._database.execute(
+            "".join(
+                f"DELETE FROM sidegate.{table}; INSERT INTO sidegate.{table} TABLE backup.{table};"  # noqa: S608 - ours
+                for table in _TABLES
+            )
+        )
 
 
 class PostgresBackends:

@@ -21,6 +21,7 @@ class Watcher:
     """Reads its watch to the end, unless it is held. Keeps everything, and what has come since the last hello."""
 
     def __init__(self, feed: RevocationFeed, after: Revision | None = None, *, with_snapshot: bool = False) -> None:
+        self.with_snapshot = with_snapshot
         self.events: list[FeedEvent] = []
         self.hellos: list[Hello] = []
         self.told: list[Subject] = []
