@@ -11,7 +11,6 @@ from sidegate_sidecar.administration import Administration
 from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.issuers import Issuer
 from sidegate_sidecar.keys import KeyRing
-from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import wall_clock
 from sidegate_sidecar.rpc.administration import RevocationService, SessionService
 from sidegate_sidecar.rpc.certificate_files import CertificateFiles, ServerTls
@@ -76,13 +75,14 @@ def build_admin_plane(
         feed,
     ]
     tls = _server_tls(settings, issuers)
-    ours, addresses = _told_apart(settings.admin_listen, authenticated=tls is not None)
+    addresses = [] if tls is None else [listener for listener in settings.admin_listen if listener.path is None]
+    ours = [listener for listener in settings.admin_listen if listener not in addresses]
     endpoints: list[Endpoint | TlsEndpoint] = []
     if ours:
         endpoints.append(
             Endpoint(services, ours, socket_mode=ADMIN_SOCKET_MODE, reflection_enabled=settings.reflection)
         )
-    if tls is not None and addresses:
+    if tls is not None:
         authority = Authority(
             [entry.grant() for entry in settings.admin_grants],
             Verifier(
@@ -106,19 +106,16 @@ def build_admin_plane(
                 reflection_enabled=settings.reflection,
             )
         )
-    return AdminPlane(endpoints, tls if addresses else None)
+    return AdminPlane(endpoints, tls)
 
 
 def _server_tls(settings: Settings, issuers: Sequence[Issuer]) -> ServerTls | None:
+    """None: every listener is its owner's."""
     if settings.admin_tls_cert is None or settings.admin_tls_key is None:
+        return None
+    if all(listener.path is not None for listener in settings.admin_listen):
         return None
     return ServerTls(
         CertificateFiles(settings.admin_tls_cert, settings.admin_tls_key, settings.admin_tls_client_ca),
         requires_client_certificate=not any(issuer.admin_use for issuer in issuers),
     )
-
-
-def _told_apart(listeners: Sequence[Listener], *, authenticated: bool) -> tuple[list[Listener], list[Listener]]:
-    """Those that are their owner's, and those that are for whoever has a credential."""
-    addresses = [listener for listener in listeners if authenticated and listener.path is None]
-    return [listener for listener in listeners if listener not in addresses], addresses
