@@ -569,6 +569,37 @@ async def test_a_backup_restored_while_the_index_is_read_anew_wins() -> None:
         assert is_picture_of(log, follower.index)
 
 
+class GrowsWhenRead(SlowToLoad):
+    """Gains an entry just before a certain page is read for the first time."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.grows_before = -1
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        if first == self.grows_before:
+            self.grows_before = -1
+            self.append()
+        return await super().read_log(first, limit)
+
+
+@in_virtual_time
+async def test_an_index_read_anew_from_another_store_does_not_replace_one_that_was_read_later() -> None:
+    """It would lack what was revoked in between."""
+    log = GrowsWhenRead(wakes=False)
+    log.append(100)
+    async with forgetting(log, 10) as follower:
+        log.loading_from = log.head
+        log.compact(lambda each: each.sequence <= 80)
+        await asyncio.sleep(POLL_SECONDS + MOMENT)  # the load waits
+        log.store_id = "store-2"
+        log.grows_before = log.head  # when it is asked for what follows the old index, and found to be another store's
+        log.load_may_go_on.set()
+        await asyncio.sleep(MOMENT)
+        assert log.grows_before < 0
+        assert is_picture_of(log, follower.index)
+
+
 @in_virtual_time
 async def test_an_index_that_could_not_be_read_anew_is_tried_again_later_and_the_old_one_serves() -> None:
     log = SlowToLoad()
