@@ -29,6 +29,7 @@ MIN_KEY_REFRESH = SECOND  # more often is no use: an unknown key is asked for at
 
 MIN_REVOCATION_LAG = round(2 * POLL_SECONDS * SECOND)  # between two polls that find nothing the index ages by one
 MIN_POLL_INTERVAL = SECOND // 100
+MAX_POLL_INTERVAL = round(POLL_SECONDS * SECOND)  # the log is read that often anyway, or the index would seem late
 
 _POSTGRES_SCHEMES = ("postgresql", "postgres")
 
@@ -65,9 +66,11 @@ class StoreSettings(BaseModel):
 
     @field_validator("store_poll_interval")
     @classmethod
-    def _the_store_is_not_polled_without_end(cls, interval: Micros) -> Micros:
+    def _the_store_is_polled_in_time_but_not_without_end(cls, interval: Micros) -> Micros:
         if interval < MIN_POLL_INTERVAL:
             raise ValueError(f"must be at least {format_duration(MIN_POLL_INTERVAL)}")
+        if interval > MAX_POLL_INTERVAL:
+            raise ValueError(f"must not be more than {format_duration(MAX_POLL_INTERVAL)}")
         return interval
 
     @property

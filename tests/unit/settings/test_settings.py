@@ -573,6 +573,8 @@ def test_a_list_of_algorithms_without_any_is_refused(text: str) -> None:
         ({"compaction_interval": "0"}, "SIDEGATE_COMPACTION_INTERVAL: must be more than 0"),
         ({"max_session_lifetime": "0s"}, "SIDEGATE_MAX_SESSION_LIFETIME: must be more than 0"),
         ({"shutdown_grace": "10.001s"}, "SIDEGATE_SHUTDOWN_GRACE: must not be more than 10s"),
+        ({"store_poll_interval": "9ms"}, "SIDEGATE_STORE_POLL_INTERVAL: must be at least 10ms"),
+        ({"store_poll_interval": "1.001s"}, "SIDEGATE_STORE_POLL_INTERVAL: must not be more than 1s"),
         ({"key_min_refresh": "999ms"}, "SIDEGATE_KEY_MIN_REFRESH: must be at least 1s"),
         (
             {"key_min_refresh": "2m", "key_max_refresh": "1m"},
