@@ -47,6 +47,7 @@ from sidegate.verdicts import (
     StoreState,
     Verdict,
 )
+from sidegate.watching import SessionEnded, SessionEndReason, SessionWatch
 
 __all__ = [
     "AsyncRevocationClient",
@@ -77,10 +78,13 @@ __all__ = [
     "ServingStatus",
     "Session",
     "SessionClient",
+    "SessionEndReason",
+    "SessionEnded",
     "SessionNotRegistered",
     "SessionRejected",
     "SessionRevoked",
     "SessionState",
+    "SessionWatch",
     "SessionsEnded",
     "SessionsRevoked",
     "SidegateError",

@@ -1,12 +1,15 @@
 """Verify access tokens from asyncio."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from functools import partial
 
 from sidegate import verification_calls
 from sidegate.async_batching import AsyncBatching
 from sidegate.asynchronous import AsyncioClient
 from sidegate.channels import finite_timeout
+from sidegate.errors import ClientClosed
 from sidegate.failures import verification_error
 from sidegate.feed_thread import Feed
 from sidegate.gathering import may_share
@@ -16,6 +19,8 @@ from sidegate.shared_near_cache import DEFAULT_BYTES, DEFAULT_ENTRIES, Pending, 
 from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Revision, ServingStatus, Session, SignOutScope, Verdict
+from sidegate.watch import Watch
+from sidegate.watching import SessionEnded, WatchEnd
 
 
 class AsyncSessionClient(AsyncioClient):
@@ -54,7 +59,8 @@ class AsyncSessionClient(AsyncioClient):
         self._is_batching = batching
         self._batching: AsyncBatching | None = None  # belongs to a loop, so it is made there
         self._near_cache = SharedNearCache(near_cache_entries, near_cache_bytes) if near_cache else None
-        self._feed = None if self._near_cache is None else Feed(self._target.address, self._near_cache)
+        # Without a near cache it is opened for watches alone.
+        self._feed = Feed(self._target.address, self._near_cache or SharedNearCache(DEFAULT_ENTRIES, DEFAULT_BYTES))
 
     async def verify(
         self,
@@ -135,6 +141,44 @@ class AsyncSessionClient(AsyncioClient):
             verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout
         )
 
+    async def watch_session(
+        self,
+        session: Session,
+        access_token: str | None = None,
+        *,
+        anti_csrf_token: str | None = None,
+        outlive_token: bool = False,
+    ) -> AsyncGenerator[SessionEnded]:
+        """Wait for a session's end: one SessionEnded, as soon as it is revoked or its token expires, and no more.
+
+        Costs the sidecar nothing while nothing happens: the feed that is open anyway tells of it. An outage ends no
+        watch; once the sidecar is back, what was missed is asked for.
+
+        Args:
+            session: As `verify` gave it.
+            access_token: Its token, to ask the sidecar with where the feed alone does not tell: after the user, the
+                tenant or a key was revoked, an issuer's keys have changed, or the feed was away. None: what may have
+                ended the session has, but for a change of keys.
+            anti_csrf_token: As `verify` takes it, with the token.
+            outlive_token: Go on when the token expires, until the session is revoked. From then on it is as if without
+                a token. The session's own end is then for the caller to know.
+
+        Raises:
+            SessionRejected, InvalidRequest, TypeError: The token is none.
+            ClientClosed: Before or meanwhile. It says nothing of the session.
+        """
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[WatchEnd] = loop.create_future()
+        watch = Watch(session, access_token, anti_csrf_token, outlive_token, partial(_pass_on, loop, ended))
+        self._feed.watch(watch)
+        try:
+            end = await ended
+        finally:
+            self._feed.unwatch(watch)
+        if isinstance(end, ClientClosed):
+            raise end
+        yield end
+
     async def serving_status(self, *, timeout: float | None = None) -> ServingStatus:
         """What the sidecar knows and how old it is. Raises: VerificationUnavailable, ClientClosed."""
         return await self._run(verification_calls.serving_status(), timeout)
@@ -146,26 +190,24 @@ class AsyncSessionClient(AsyncioClient):
     async def close(self) -> None:
         """Close the connection, end the feed and the calls under way. Closing again does nothing."""
         await super().close()
-        if self._feed is not None:
-            await asyncio.to_thread(self._feed.close)
+        await asyncio.to_thread(self._feed.close)
 
     def before_fork(self) -> None:
         """For `forking`: also end the feed."""
         super().before_fork()
         if self._loop is None:
             self._batching = None
-        if self._feed is not None:
-            self._feed.before_fork()
+        self._feed.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: in the child, begin anew; threads that are not there may hold every lock."""
         if in_child:
             self._inherited = (self._inherited, self._batching)
             self._batching = None
+            self._feed = self._feed.emptied()
             if self._near_cache is not None:
-                self._near_cache = self._near_cache.emptied()
-                self._feed = Feed(self._target.address, self._near_cache)
-        elif self._feed is not None:
+                self._near_cache = self._feed.cache
+        else:
             self._feed.after_fork_in_parent()
         super().after_fork(in_child=in_child)
 
@@ -209,7 +251,7 @@ class AsyncSessionClient(AsyncioClient):
         )
         if isinstance(question, Verdict):
             return question
-        if self._near_cache is None or self._feed is None or pending is None:
+        if self._near_cache is None or pending is None:
             return await self._exchange(question, timeout)
         self._feed.follow()
         verdict = await self._exchange(question, timeout)
@@ -225,3 +267,14 @@ class AsyncSessionClient(AsyncioClient):
         if self._batching is None or self._batching.loop is not self._loop:
             self._batching = AsyncBatching(self._target)
         return await self._batching.ask(question, seconds, self._run)
+
+
+def _pass_on(loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[WatchEnd]", end: WatchEnd) -> None:
+    """Tell a task of that loop, from any thread."""
+    with suppress(RuntimeError):  # the loop was closed: nobody waits
+        loop.call_soon_threadsafe(_settle, ended, end)
+
+
+def _settle(ended: "asyncio.Future[WatchEnd]", end: WatchEnd) -> None:
+    if not ended.done():
+        ended.set_result(end)

@@ -1,4 +1,5 @@
-"""The feed of a near cache: a daemon thread that reads one stream after another. Both kinds of client have one.
+"""The feed of a client: a daemon thread that reads one stream after another, for its near cache and its watches. Both
+kinds of client have one.
 
 An asyncio client too, although grpc.aio has streams: a loop that ends with a stream open, as `asyncio.run` does, leaves
 an event behind that makes grpc.aio lose those of the next loop (seen with grpcio 1.85). And so the feed outlives the
@@ -14,24 +15,29 @@ from google.protobuf.message import DecodeError
 
 from sidegate import forking
 from sidegate.channels import CHANNEL_OPTIONS
+from sidegate.errors import ForkUnsupported
 from sidegate.failures import failure_of
-from sidegate.feed_calls import WATCH_PATH, WATCH_REQUEST, Pauses
+from sidegate.feed_calls import WATCH_PATH, Pauses
 from sidegate.shared_near_cache import SharedNearCache
+from sidegate.v1.feed_pb2 import WatchRevocationsResponse
+from sidegate.watch import Watch
+from sidegate.watch_thread import WatchThread
 
 STOP_SECONDS = 1.0  # a cancelled stream ends at once
 
 
 class Feed:
-    """Keeps a near cache fed from the first call on. Safe to use from many threads at once.
+    """Keeps a near cache fed from the first call on, and tells who watches sessions. Safe to use from many threads.
 
     Args:
         address: Where to watch, as gRPC spells it.
-        cache: What to feed.
+        cache: What to feed. Its judgement of a stream is everybody's.
     """
 
     def __init__(self, address: str, cache: SharedNearCache) -> None:
+        self.cache = cache
         self._address = address
-        self._cache = cache
+        self._watches = WatchThread(address)
         self._lock = threading.Lock()
         self._is_locked_for_fork = False
         self._closed = False
@@ -40,25 +46,45 @@ class Feed:
     def follow(self) -> None:
         """Start the thread, unless it runs, and see that it does not hang on a stalled stream. Never waits.
 
-        A thread cannot do the latter by itself while it reads; and where there are no calls, nobody needs it.
+        A thread cannot do the latter by itself while it reads; and where there are no calls and no watches, nobody
+        needs it.
 
         Raises:
             ForkUnsupported: It would hang.
         """
         thread = self._thread
         if thread is not None:
-            if self._cache.is_stalled():
+            if self.cache.is_stalled():
                 thread.reopen()
             return
         with self._lock:
             if self._thread is None and not self._closed:
                 forking.about_to_open()
-                self._thread = _FeedThread(self._address, self._cache)
+                self._thread = _FeedThread(self._address, self.cache, self._watches)
                 # For who does not close, and when the interpreter exits. The thread does not hold this object.
                 weakref.finalize(self, self._thread.stop)
 
+    def watch(self, watch: Watch) -> None:
+        """Tell how a session ends, once.
+
+        Raises:
+            ClientClosed, ForkUnsupported: As their names say.
+        """
+        self._watches.add(watch)  # first, for it has a say in where a stream begins
+        try:
+            self.follow()
+        except ForkUnsupported:
+            self._watches.remove(watch)
+            raise
+        self._watches.run(self.follow)
+
+    def unwatch(self, watch: Watch) -> None:
+        """Watch no more. It is not told any more, unless that is just happening."""
+        self._watches.remove(watch)
+
     def close(self) -> None:
-        """End the thread, and start no other. Waits for it, for a second at most."""
+        """End the watches and the threads, and start no others. Waits for each, for a second at most."""
+        self._watches.close()
         with self._lock:
             self._closed = True
         if self._thread is not None:
@@ -67,6 +93,7 @@ class Feed:
 
     def before_fork(self) -> None:
         """End the thread, and start no other until `after_fork_in_parent`. A child has to make a feed of its own."""
+        self._watches.before_fork()  # first, for it may wait for our lock
         self._is_locked_for_fork = self._lock.acquire(timeout=forking.LOCK_SECONDS)
         thread, self._thread = self._thread, None
         if thread is not None:
@@ -74,15 +101,21 @@ class Feed:
             thread.join()
 
     def after_fork_in_parent(self) -> None:
-        """Let the next call start it."""
+        """Let the next call start it, or the watches."""
         if self._is_locked_for_fork:
             self._lock.release()
+        self._watches.after_fork_in_parent(self.follow)
+
+    def emptied(self) -> "Feed":
+        """Another, never used. For the child of a fork, where threads that are not there may hold every lock."""
+        return Feed(self._address, self.cache.emptied())
 
 
 class _FeedThread:
-    def __init__(self, address: str, cache: SharedNearCache) -> None:
+    def __init__(self, address: str, cache: SharedNearCache, watches: WatchThread) -> None:
         self._address = address
         self._cache = cache
+        self._watches = watches
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._stream: Any = None  # the stubs know no type that can be both read and cancelled
@@ -120,14 +153,16 @@ class _FeedThread:
         self._cache.opened()
         try:
             # Waiting for the connection spares attempts in vain, and brings the feed back as soon as it is there.
-            stream = watch(WATCH_REQUEST, wait_for_ready=True)
+            stream = watch(self._watches.request(), wait_for_ready=True)
             with self._lock:
                 self._stream = stream
             if self._stopping.is_set():  # set before there was a stream to cancel
                 stream.cancel()
             for message in stream:
-                if not self._cache.take(message):
+                parsed = WatchRevocationsResponse.FromString(message)
+                if not self._cache.take(parsed):
                     break
+                self._watches.take(parsed)
                 pauses.worked()
         except grpc.RpcError as error:
             return failure_of(error).code
@@ -135,5 +170,6 @@ class _FeedThread:
             return None
         finally:
             self._cache.broke()
+            self._watches.broke()
             self.reopen()
         return None

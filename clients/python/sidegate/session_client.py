@@ -1,11 +1,13 @@
 """Verify access tokens from threads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from sidegate import verification_calls
 from sidegate.blocking import BlockingClient
 from sidegate.blocking_batching import BlockingBatching
 from sidegate.channels import finite_timeout
+from sidegate.errors import ClientClosed
 from sidegate.failures import verification_error
 from sidegate.feed_thread import Feed
 from sidegate.gathering import may_share
@@ -15,6 +17,8 @@ from sidegate.shared_near_cache import DEFAULT_BYTES, DEFAULT_ENTRIES, Pending, 
 from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Revision, ServingStatus, Session, SignOutScope, Verdict
+from sidegate.watch import Watch
+from sidegate.watching import SessionEnded, SessionWatch
 
 
 class SessionClient(BlockingClient):
@@ -52,7 +56,8 @@ class SessionClient(BlockingClient):
         super().__init__(resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET), timeout, verification_error)
         self._batching = BlockingBatching(self._target) if batching else None
         self._near_cache = SharedNearCache(near_cache_entries, near_cache_bytes) if near_cache else None
-        self._feed = None if self._near_cache is None else Feed(self._target.address, self._near_cache)
+        # Without a near cache it is opened for watches alone.
+        self._feed = Feed(self._target.address, self._near_cache or SharedNearCache(DEFAULT_ENTRIES, DEFAULT_BYTES))
 
     def verify(
         self,
@@ -131,6 +136,39 @@ class SessionClient(BlockingClient):
         """
         return self._run(verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout)
 
+    def watch_session(
+        self,
+        session: Session,
+        access_token: str | None = None,
+        *,
+        on_end: Callable[[SessionEnded | ClientClosed], None],
+        anti_csrf_token: str | None = None,
+        outlive_token: bool = False,
+    ) -> SessionWatch:
+        """Have a session's end told, as soon as it is revoked or its token expires.
+
+        Costs the sidecar nothing while nothing happens: the feed that is open anyway tells of it. An outage ends no
+        watch; once the sidecar is back, what was missed is asked for.
+
+        Args:
+            session: As `verify` gave it.
+            access_token: Its token, to ask the sidecar with where the feed alone does not tell: after the user, the
+                tenant or a key was revoked, an issuer's keys have changed, or the feed was away. None: what may have
+                ended the session has, but for a change of keys.
+            on_end: Called once, in a thread of the client's, in which all watches are told: it must return soon.
+                ClientClosed says nothing of the session.
+            anti_csrf_token: As `verify` takes it, with the token.
+            outlive_token: Go on when the token expires, until the session is revoked. From then on it is as if without
+                a token. The session's own end is then for the caller to know.
+
+        Raises:
+            SessionRejected, InvalidRequest, TypeError: The token is none.
+            ClientClosed, ForkUnsupported: As their names say.
+        """
+        watch = Watch(session, access_token, anti_csrf_token, outlive_token, on_end)
+        self._feed.watch(watch)
+        return SessionWatch(partial(self._unwatch, watch))
+
     def serving_status(self, *, timeout: float | None = None) -> ServingStatus:
         """What the sidecar knows and how old it is. Raises: VerificationUnavailable, ClientClosed."""
         return self._run(verification_calls.serving_status(), timeout)
@@ -142,26 +180,27 @@ class SessionClient(BlockingClient):
     def close(self) -> None:
         """Close the connection, end the feed and the calls under way. Closing again does nothing."""
         super().close()
-        if self._feed is not None:
-            self._feed.close()
+        self._feed.close()
 
     def before_fork(self) -> None:
         """For `forking`: also end the feed."""
         super().before_fork()
-        if self._feed is not None:
-            self._feed.before_fork()
+        self._feed.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         """For `forking`: in the child, begin anew; threads that are not there may hold every lock."""
         if in_child:
+            self._feed = self._feed.emptied()
             if self._near_cache is not None:
-                self._near_cache = self._near_cache.emptied()
-                self._feed = Feed(self._target.address, self._near_cache)
+                self._near_cache = self._feed.cache
             if self._batching is not None:
                 self._batching = BlockingBatching(self._target)
-        elif self._feed is not None:
+        else:
             self._feed.after_fork_in_parent()
         super().after_fork(in_child=in_child)
+
+    def _unwatch(self, watch: Watch) -> None:
+        self._feed.unwatch(watch)
 
     def _recall(
         self,
@@ -201,7 +240,7 @@ class SessionClient(BlockingClient):
         )
         if isinstance(question, Verdict):
             return question
-        if self._near_cache is None or self._feed is None or pending is None:
+        if self._near_cache is None or pending is None:
             return self._exchange(question, timeout)
         self._feed.follow()
         verdict = self._exchange(question, timeout)

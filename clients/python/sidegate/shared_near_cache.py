@@ -116,11 +116,10 @@ class SharedNearCache:
         with self._lock:
             self._cache.opened(self._steady(), self._wall())
 
-    def take(self, message: bytes) -> bool:
-        """Take in what the stream delivered. False: end it and open another. Raises: DecodeError."""
-        parsed = WatchRevocationsResponse.FromString(message)
+    def take(self, message: WatchRevocationsResponse) -> bool:
+        """Take in what the stream delivered. False: end it and open another."""
         with self._lock:
-            return self._cache.take(parsed, self._steady(), self._wall())
+            return self._cache.take(message, self._steady(), self._wall())
 
     def broke(self) -> None:
         """The stream has ended."""

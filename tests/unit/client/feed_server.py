@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from sidegate.digests import SESSION, digest_of
+from sidegate.digests import SESSION, USER, digest_of
 from sidegate.v1 import feed_pb2, feed_pb2_grpc, session_pb2, verification_pb2, verification_pb2_grpc
 from sidegate.v1.feed_pb2 import WatchRevocationsResponse as Response
 
@@ -26,8 +26,9 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass
 class Stream:
-    """One watch. None in `events` ends it."""
+    """One watch, from the revision `after`, if it has one. None in `events` ends it."""
 
+    after: session_pb2.Revision
     events: "queue.SimpleQueue[Response | None]" = field(default_factory=queue.SimpleQueue[Response | None])
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -39,6 +40,8 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         verified: The tokens that were asked about.
         streams: All that were opened.
         beating: Whether streams get a checkpoint when they begin, and each quarter of a second.
+        resuming: Whether a stream begins where it was asked to. What it missed is for the test to send.
+        lifetime: Of tokens, in seconds.
         refusal: The status that watches are refused with. None: they are not.
         held: While cleared, Verify waits after it has decided.
     """
@@ -49,6 +52,8 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         self.verified: list[str] = []
         self.streams: list[Stream] = []
         self.beating = True
+        self.resuming = False
+        self.lifetime = 3600
         self.refusal: grpc.StatusCode | None = None
         self.watches = 0
         self.held = threading.Event()
@@ -83,6 +88,13 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         if telling:
             self.tell(handle)
 
+    def revoke_user(self) -> None:
+        """Tell the feed that sessions of the one user were revoked. Which of them, only `revoked` says."""
+        with self._changed:
+            self.sequence += 1
+        revocation = feed_pb2.FeedRevocation(user_digest=digest_of(SALT, USER, ISSUER, "anna"))
+        self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
+
     def tell(self, handle: str) -> None:
         revocation = feed_pb2.FeedRevocation(session_digest=digest_of(SALT, SESSION, ISSUER, handle))
         self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
@@ -107,7 +119,7 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
     def WatchRevocations(  # noqa: N802 - the name of the RPC
         self, request: feed_pb2.WatchRevocationsRequest, context: grpc.ServicerContext
     ) -> Iterator[Response]:
-        stream = Stream()
+        stream = Stream(request.after)
         with self._changed:
             self.watches += 1
             self._changed.notify_all()
@@ -115,7 +127,8 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
                 context.abort(self.refusal, "so it was scripted")
             self.streams.append(stream)
             self._changed.notify_all()
-            hello = Response(hello=feed_pb2.FeedHello(revision=self.revision(), digest_salt=SALT))
+            beginning = request.after if self.resuming and request.HasField("after") else self.revision()
+            hello = Response(hello=feed_pb2.FeedHello(revision=beginning, digest_salt=SALT))
 
         def end() -> None:
             stream.ended.set()
@@ -160,7 +173,7 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         if handle in self.revoked:
             return rejected(session_pb2.REJECTION_REASON_SESSION_REVOKED)
         session = session_pb2.Session(issuer=ISSUER, session_handle=handle, user_id="anna", claims_json='{"a": [1]}')
-        session.token_expire_time.FromSeconds(int(time.time()) + 3600)
+        session.token_expire_time.FromSeconds(int(time.time()) + self.lifetime)
         return verification_pb2.VerifyResponse(
             session=session,
             evidence=session_pb2.Evidence(source=session_pb2.EVIDENCE_SOURCE_LOCAL, revision=self.revision()),

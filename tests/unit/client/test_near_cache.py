@@ -36,22 +36,22 @@ def revision(sequence: int) -> session_pb2.Revision:
     return session_pb2.Revision(store_id="store", sequence=sequence)
 
 
-def hello(sequence: int = 0) -> bytes:
+def hello(sequence: int = 0) -> Response:
     event = feed_pb2.FeedHello(revision=revision(sequence), digest_salt=SALT)
-    return Response(hello=event).SerializeToString()
+    return Response(hello=event)
 
 
-def checkpoint(sent: float, sequence: int = 0) -> bytes:
+def checkpoint(sent: float, sequence: int = 0) -> Response:
     event = feed_pb2.FeedCheckpoint(revision=revision(sequence))
     event.last_read_age.FromMilliseconds(10)
     event.sent_time.FromMicroseconds(round(sent * 1e6))
-    return Response(checkpoint=event).SerializeToString()
+    return Response(checkpoint=event)
 
 
-def revoked(handle: str, sequence: int, *, salt: bytes = SALT) -> bytes:
+def revoked(handle: str, sequence: int, *, salt: bytes = SALT) -> Response:
     subject = feed_pb2.FeedRevocation(session_digest=digest_of(salt, SESSION, ISSUER, handle))
     event = feed_pb2.FeedRevocations(revision=revision(sequence), revocations=[subject])
-    return Response(revocations=event).SerializeToString()
+    return Response(revocations=event)
 
 
 def good(handle: str, sequence: int = 0, claims: str = "{}") -> Verdict:
@@ -179,7 +179,7 @@ def test_a_new_beginning_brings_its_own_salt(clocks: Clocks) -> None:
     cache = fed(clocks)
     keep(cache, "t", good("s-1"))
     event = feed_pb2.FeedHello(revision=revision(0), digest_salt=b"another")
-    assert cache.take(Response(hello=event).SerializeToString())
+    assert cache.take(Response(hello=event))
     assert cache.take(checkpoint(clocks.wall))
     assert not find(cache, "t")
     keep(cache, "t", good("s-1"))

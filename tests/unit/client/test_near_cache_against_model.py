@@ -232,7 +232,7 @@ class World(RuleBasedStateMachine):
             if arrived.sent is not None:
                 self.vouched = arrived.sent
                 self.was_set = False
-            if not self.cache.take(arrived.message.SerializeToString()):
+            if not self.cache.take(arrived.message):
                 self.break_stream()
 
     def break_stream(self) -> None:
