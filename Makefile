@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hash
 # The build backend is in every lock that the project is installed beside, so no unlocked one has to be fetched.
 INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: help run test lint format types proto proto-check proto-baseline lock fuzz bench clean
+.PHONY: help run test lint format types proto proto-check proto-baseline lock fuzz bench image sbom clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,8 +62,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(VENV)/.dev ## Regenerate the lock files from what pyproject.toml and proto.in ask for
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group build -c requirements/dev.lock -o requirements/sidecar.lock
-	$(COMPILE) pyproject.toml --extra sidecar --extra injector --group build -c requirements/dev.lock \
-		-o requirements/image.lock
+	$(COMPILE) pyproject.toml --extra sidecar --extra injector -c requirements/dev.lock -o requirements/image.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 	$(COMPILE) requirements/proto.in -o requirements/proto.lock
 
@@ -81,10 +80,25 @@ bench: $(VENV)/.dev ## Run the benchmarks
 		PYTHONPATH=. $(BIN)/python "$$benchmark"; \
 	done
 
+# docs/kubernetes.md says what is in it. Never part of `make test`, which needs nothing but Python.
+IMAGE ?= sidegate:$(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+PYTHON_IMAGE ?= $(shell sed -n 's/^ARG PYTHON_IMAGE=//p' sidecar/Dockerfile)
+image: ## Build the image with buildah, as IMAGE, from PYTHON_IMAGE
+	@command -v buildah >/dev/null || { \
+		echo "make image needs buildah, which is not on the path. On Debian and Ubuntu: apt install buildah." >&2; \
+		echo "Any other builder will do: docker build -f sidecar/Dockerfile -t $(IMAGE) ." >&2; exit 1; }
+	buildah build --isolation chroot --ignorefile sidecar/Dockerfile.dockerignore \
+		--build-arg PYTHON_IMAGE=$(PYTHON_IMAGE) --file sidecar/Dockerfile --tag $(IMAGE) .
+
+sbom: $(VENV)/.dev ## Write what the image is made of to dist/sidegate.cdx.json (CycloneDX)
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-format JSON \
+		--output-file dist/sidegate.cdx.json requirements/image.lock
+
 clean: ## Remove the environments and all that was built; .sidegate, the state of `make run`, stays
 	rm -rf $(VENV) $(PROTO_VENV) $(FUZZ_VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis \
 		.import_linter_cache
-	find sidecar clients tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
+	find sidecar clients k8s tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Environments. A stamp says that its lock is installed; a newer lock or pyproject.toml makes it stale.
 

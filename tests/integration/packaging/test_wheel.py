@@ -64,6 +64,25 @@ def test_without_the_extra_the_command_says_how_to_get_it(client_only: Environme
     assert outcome.stdout == ""
 
 
+def test_without_the_extra_the_injector_says_how_to_get_it(client_only: Environment) -> None:
+    outcome = client_only.run("sidegate-injector", "serve")
+
+    assert outcome.returncode == 64
+    assert "pip install 'sidegate[injector]'" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_with_its_extra_alone_the_injector_works(wheel: Path, tmp_path: Path) -> None:
+    environment = make_environment(tmp_path / "env")
+    environment.install(f"{wheel}[injector]", "-c", constraints("image.lock", tmp_path))
+    (tmp_path / "pod.yaml").write_text("{apiVersion: v1, kind: Pod, spec: {containers: [{name: web, image: web}]}}")
+
+    outcome = environment.run("sidegate-injector", "preview", "-f", str(tmp_path / "pod.yaml"))
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert "SIDEGATE_TARGET" in outcome.stdout
+
+
 def test_the_client_works_with_the_oldest_versions_that_it_allows(wheel: Path, tmp_path: Path) -> None:
     environment = make_environment(tmp_path / "env")
     # The generator's own environment holds the oldest runtime that its code runs on.

@@ -25,7 +25,7 @@ def group(name: str) -> list[str]:
 
 ASKED = {
     "sidecar.lock": [*SIDECAR, *group("build")],
-    "image.lock": [*IMAGE, *group("build")],
+    "image.lock": IMAGE,
     "dev.lock": [*IMAGE, *group("dev")],
     "fuzz.lock": [*SIDECAR, *group("fuzz")],
     "proto.lock": [
