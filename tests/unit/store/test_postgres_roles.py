@@ -227,12 +227,14 @@ async def test_every_function_and_table_has_been_thought_of(owned: Database) -> 
 async def test_the_two_functions_cannot_be_led_astray(owned: Database) -> None:
     async with owned.connect() as connection:
         rows = await connection.fetch(
-            "SELECT proname, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'sidegate'::regnamespace"
+            "SELECT proname, proconfig, provolatile FROM pg_proc"
+            " WHERE prosecdef AND pronamespace = 'sidegate'::regnamespace"
         )
 
     assert sorted(row["proname"] for row in rows) == ["look_up", "read_log"]
     for row in rows:
         assert "search_path=pg_catalog, pg_temp" in row["proconfig"]
+        assert row["provolatile"] == b"s"  # STABLE: else each of its statements would read a snapshot of its own
 
 
 async def test_roles_can_be_set_again(owned: Database, verifier: PostgresStore) -> None:
