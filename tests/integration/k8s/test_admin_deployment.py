@@ -1,4 +1,4 @@
-"""The admin deployment's container and the migrations' job, run as their manifests say."""
+"""The admin deployment's container, run as its manifest says."""
 
 import subprocess
 from collections.abc import Iterator
