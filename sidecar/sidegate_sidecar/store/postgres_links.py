@@ -138,6 +138,9 @@ class PostgresLinks:
 
     async def _do(self, work: Work[T]) -> T:
         connection = await self._connection()
+        if self._closed:  # meanwhile; who closes would wait for all that has yet to begin
+            connection.terminate()
+            raise StoreUnavailable("The session store is closed.")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         # Cutting it off makes the driver fail at once, whatever it waits for.
@@ -182,9 +185,6 @@ class PostgresLinks:
                 raise unavailable(fault) from fault
             finally:
                 timer.cancel()
-        if self._closed:  # who closes would wait for all that has yet to begin
-            connection.terminate()
-            raise StoreUnavailable("The session store is closed.")
         return connection
 
     def _put_back(self, connection: Connection) -> None:
