@@ -31,8 +31,8 @@ def sign_out(
 ) -> Answer:
     """End sessions of the user who sends the request, and say so. Every refusal and every outage is an answer.
 
-    The token is verified first, for only that compares the anti-CSRF token. Cookies are cleared once this session is
-    known to have ended, or its token is good for nothing any more; not while refreshing may revive it.
+    Cookies are cleared once this session is known to have ended, or its token is good for nothing any more; not while
+    refreshing may revive it.
 
     Args:
         scope: Which sessions, or the name of it, which may come from the request. None: this one.
@@ -44,8 +44,7 @@ def sign_out(
     try:
         chosen = scope_named(scope)
         credentials = required_credentials(request, policy)
-        client.verify(credentials.access_token, anti_csrf_token=credentials.anti_csrf_token)
-        ended = client.sign_out(credentials.access_token, chosen)
+        ended = client.sign_out(credentials.access_token, chosen, anti_csrf_token=credentials.anti_csrf_token)
     except REFUSALS as error:
         return _refused(error, credentials, policy)
     except _FAILURES as error:
@@ -61,8 +60,7 @@ async def sign_out_async(
     try:
         chosen = scope_named(scope)
         credentials = required_credentials(request, policy)
-        await client.verify(credentials.access_token, anti_csrf_token=credentials.anti_csrf_token)
-        ended = await client.sign_out(credentials.access_token, chosen)
+        ended = await client.sign_out(credentials.access_token, chosen, anti_csrf_token=credentials.anti_csrf_token)
     except REFUSALS as error:
         return _refused(error, credentials, policy)
     except _FAILURES as error:
