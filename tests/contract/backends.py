@@ -115,7 +115,7 @@ class PostgresBackend:
         """From those, in one transaction."""
         await self._database.execute(
             "".join(
-                f"DELETE FROM sidegate.{table}; INSERT INTO sidegate.{table} TABLE backup.{table};"  # noqa: S608 - ours
+                f"DELETE FROM sidegate.{table}; INSERT INTO sidegate.{table} TABLE backup.{table};"  # noqa: S608 - our own names
                 for table in _TABLES
             )
         )

@@ -104,7 +104,7 @@ async def test_a_sidecar_that_freezes_in_its_transaction_holds_up_nobody_for_lon
                 took = time.monotonic() - began
             finally:
                 frozen.send_signal(signal.SIGCONT)
-            print(f"a frozen sidecar held up another's revocation for {took:.2f} s")  # noqa: T201 - wanted
+            print(f"it held up another's revocation for {took:.2f} s")  # noqa: T201 - the figure is asked for
             assert second.revision.sequence == 1, "what was frozen has been rolled back"
             assert (await first).revision.sequence == 2, "and its client repeats it"
     for recorder in scene.recorders.values():
