@@ -23,12 +23,14 @@ from sidegate_sidecar.model import (
 )
 from sidegate_sidecar.revocations.feed import RevocationFeed
 from sidegate_sidecar.revocations.follower import RENEWAL_PAUSE_SECONDS, LogFollower
+from sidegate_sidecar.revocations.index import RevocationIndex
 from sidegate_sidecar.store.protocol import SessionStore
 
 from tests.contract.backends import Backend, Backends
 from tests.contract.fakes import DAY, LIMITS, OPS, compact_all, log_of
 from tests.contract.store_model import ISSUERS, KEYS, TENANTS, USERS, Model, Refused, issuers, keys, tenants, users
 from tests.unit.revocations.feed_model import History, WatchersBesideHistories
+from tests.unit.revocations.watching import subjects_of
 
 CAPACITY = 12
 WORTH_FORGETTING = 4
@@ -208,12 +210,14 @@ class FeedOfStoreBesideModels(WatchersBesideHistories):
 
     @rule(days=st.sampled_from([1, 3, 40]), limit=st.integers(1, 5))
     def let_days_pass_and_compact(self, days: int, limit: int) -> None:
-        """And let the index be renewed, if enough is removed."""
+        self.compacted_after(days, limit)
+
+    def compacted_after(self, days: int, limit: int) -> int:
+        """How many entries were removed."""
         index = self.follower.index
         assert index is not None
         seen = index.revision
         self.backend.clock.now += days * DAY
-        self.skipped_seconds += RENEWAL_PAUSE_SECONDS
         removed = self.model.compact()
 
         async def compact() -> tuple[list[LogEntry], list[LogEntry]]:
@@ -222,6 +226,31 @@ class FeedOfStoreBesideModels(WatchersBesideHistories):
             return before, await log_of(self.other)
 
         self.note_removed(self.store_id, *self.runner.run(compact()), seen=seen)
+        return removed.log_entries
+
+    @rule()
+    def forget(self) -> None:
+        """An index that is half superfluous is renewed, and then has what the log has."""
+        self.settle()
+        old = self.follower.index
+        assert old is not None
+        if self.compacted_after(40, 5) <= max(WORTH_FORGETTING, len(old) // 2):
+            return
+        self.skipped_seconds += RENEWAL_PAUSE_SECONDS
+
+        async def renewed() -> RevocationIndex:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while (index := self.follower.index) is None or index is old:
+                    await self.let_it_read(Revision(self.store_id, self.model.head + 1))
+            return index
+
+        index = self.runner.run(renewed())
+        [history] = self.histories[self.store_id]
+        log = self.runner.run(log_of(self.other))
+        assert {(kind, digest) for kind, some in index.digests() for digest in some} == set(
+            subjects_of(history.salt, log)
+        )
+        self.settle()
 
     async def save(self) -> None:
         """A backup of the database; the model's beside it."""
@@ -292,7 +321,7 @@ class FeedOfStoreBesideModels(WatchersBesideHistories):
     async def let_it_read(self, wanted: Revision) -> None:
         """Not wait until it does by itself."""
         with suppress(RevisionNotReached, ForeignRevision):
-            await self.follower.reach(wanted, 0.1)
+            await self.follower.reach(wanted, 0.02)
 
     def check_index(self, history: History) -> None:
         """It refuses all that the log has, and nothing that it never had. What was removed it may have forgotten."""
