@@ -1,5 +1,6 @@
 """Micro-batching for asyncio: the questions of one turn of the loop leave together, and so do those that arrive while a
-call is in flight.
+batch is in flight. Where nothing is, the first is sent by its own caller, as without batching: no task, no future, no
+timer.
 """
 
 import asyncio
@@ -7,9 +8,20 @@ from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from sidegate import verification_calls
 from sidegate.calls import Call
 from sidegate.errors import SidegateError, VerificationUnavailable
-from sidegate.gathering import Attempts, Batch, Failed, Item, Lane, Outcome, expired, may_wait_for_store
+from sidegate.gathering import (
+    Attempts,
+    Batch,
+    Failed,
+    Item,
+    Lane,
+    Outcome,
+    expired,
+    may_wait_for_store,
+    seconds_until,
+)
 from sidegate.targets import Target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Verdict
@@ -45,11 +57,12 @@ class AsyncBatching:
         Args:
             run: Sends calls. Handed in, because a client that this object held would be collected late.
         """
-        deadline = self.loop.time() + seconds
+        now = self.loop.time()
+        deadline = now + seconds
         lane = self._store if may_wait_for_store(question) else self._prompt
         attempts: Attempts | None = None
         while True:
-            outcome = await lane.ask(question, deadline, run)
+            outcome = await lane.ask(question, now, deadline, run)
             if isinstance(outcome, Verdict):
                 return outcome
             if isinstance(outcome, Failed):
@@ -59,6 +72,7 @@ class AsyncBatching:
             if pause is None:
                 raise outcome
             await asyncio.sleep(pause)
+            now = self.loop.time()
 
 
 class _Journey:
@@ -95,12 +109,25 @@ class _Lane:
         self._lane: Lane[_Caller] = Lane()
         self._departure: asyncio.Handle | None = None
 
-    async def ask(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
+    async def ask(self, question: VerifyRequest, now: float, deadline: float, run: Run) -> Outcome:
+        """What becomes of a question. Raises: what its call fails with, if it travels alone."""
+        # Where a departure is due, others have just been answered and are about to ask again.
+        departure = self._lane.depart_alone(now) if self._departure is None else None
+        if departure is None:
+            return await self._ask_together(question, deadline, run)
+        try:
+            return await run(verification_calls.verify(question), seconds_until(deadline, now))
+        finally:
+            self._lane.arrive(departure)
+            if self._lane.has_waiting:
+                self._depart_soon()
+
+    async def _ask_together(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
         caller = _Caller(self._loop.create_future(), run)
         item = Item(question, deadline, caller)
         self._lane.join(item)
         if self._departure is None:
-            self._departure = self._loop.call_soon(self._depart)  # at the end of this turn, for others may ask in it
+            self._depart_soon()
         expiry = self._loop.call_at(deadline, self._expire, caller)
         is_answered = False
         try:
@@ -117,10 +144,14 @@ class _Lane:
     def _expire(self, caller: _Caller) -> None:
         caller.take(expired(self._target))
 
-    def _depart(self) -> None:
-        """Send what may leave, and come again when more may."""
+    def _depart_soon(self) -> None:
+        """Depart at the end of this turn: others may ask in it, and whoever has an answer now may ask again."""
         if self._departure is not None:
             self._departure.cancel()
+        self._departure = self._loop.call_soon(self._depart)
+
+    def _depart(self) -> None:
+        """Send what may leave, and come again when more may."""
         now = self._loop.time()
         while (batch := self._lane.depart(now)) is not None:
             journey = _Journey(len(batch.items))
@@ -145,4 +176,5 @@ class _Lane:
         for item, outcome in zip(batch.items, outcomes, strict=True):
             item.caller.take(outcome)
         self._lane.arrive(batch)
-        self._loop.call_soon(self._depart)  # after those who have their answers: whoever asks again comes along
+        if len(batch.items) > 1 or self._lane.has_waiting:
+            self._depart_soon()

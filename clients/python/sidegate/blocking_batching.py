@@ -1,15 +1,26 @@
 """Micro-batching for threads: one of the callers leads, and sends the questions of all who wait; the others follow.
 
 There is no thread beside those of the callers. The leader is the most patient of its batch, so that nobody is held
-longer than they asked for.
+longer than they asked for. Whoever comes while nobody waits and nothing is in flight asks just as without batching.
 """
 
 import threading
 import time
 from typing import Protocol, TypeVar
 
+from sidegate import verification_calls
 from sidegate.calls import Call
-from sidegate.gathering import Attempts, Batch, Failed, Item, Lane, Outcome, expired, may_wait_for_store
+from sidegate.gathering import (
+    Attempts,
+    Batch,
+    Failed,
+    Item,
+    Lane,
+    Outcome,
+    expired,
+    may_wait_for_store,
+    seconds_until,
+)
 from sidegate.targets import Target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Verdict
@@ -74,6 +85,20 @@ class _Lane:
         self._lane: Lane[_Caller] = Lane()  # guarded by the lock, and so is who leads
 
     def ask(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
+        """What becomes of a question. Raises: what its call fails with, if it travels alone."""
+        now = time.monotonic()
+        with self._lock:
+            departure = self._lane.depart_alone(now)
+        if departure is None:
+            return self._ask_together(question, deadline, run)
+        try:
+            return run(verification_calls.verify(question), seconds_until(deadline, now))
+        finally:
+            with self._lock:
+                self._lane.arrive(departure)
+                self._depart(time.monotonic())
+
+    def _ask_together(self, question: VerifyRequest, deadline: float, run: Run) -> Outcome:
         caller = _Caller()
         item = Item(question, deadline, caller)
         try:

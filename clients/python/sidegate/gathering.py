@@ -1,7 +1,7 @@
 """Which questions leave together, and when. Pure: knows no gRPC, no thread and no event loop, and has no clock.
 
-While a call is in flight the next questions gather; when it returns they leave as one. Most of what a verification
-costs is the call itself, so a crowd is served many times faster, and whoever comes alone leaves at once.
+While a batch is in flight the next questions gather; when it returns they leave as one. Most of what a verification
+costs is the call itself, so a crowd is served many times faster. Whoever comes alone leaves at once, at no cost.
 
 A call that takes long does not hold up the next: it may be waiting for a signing key on behalf of one of its questions.
 """
@@ -29,7 +29,7 @@ SLOW_SECONDS = 0.025  # several times what a full batch takes on a busy machine,
 MAX_AUDIENCES = 64  # verification.proto: accepted_audiences
 MAX_SHARED_BYTES = 18 * 1024  # a token of 16 KiB and what usually goes with it; 256 of them fit into one message
 
-_LEAST_SECONDS = 0.001  # what is late when it leaves gets a deadline all the same, and fails by it
+_LEAST_SECONDS = 0.001
 
 _MAX_ATTEMPTS = 3  # like a Verify by itself, which gRPC repeats as the channel's service config says
 _PAUSES_SECONDS = (0.05, 0.15)
@@ -56,6 +56,11 @@ class Failed:
 
 Outcome: TypeAlias = Verdict | SidegateError | Failed
 """What becomes of a question: its verdict, what it alone failed with, or the end of the whole call."""
+
+
+def seconds_until(deadline: float, now: float) -> float:
+    """What a call may take. More than nothing, for what is late when it leaves fails by its deadline."""
+    return max(deadline - now, _LEAST_SECONDS)
 
 
 def expired(target: Target) -> Failed:
@@ -85,11 +90,9 @@ class Batch(Generic[CallerT]):
 
     Attributes:
         items: In the order in which they came.
-        sent_at: When it left.
     """
 
     items: list[Item[CallerT]]
-    sent_at: float
 
     @property
     def most_patient(self) -> Item[CallerT]:
@@ -98,7 +101,7 @@ class Batch(Generic[CallerT]):
 
     def seconds_left(self, now: float) -> float:
         """What its call may take."""
-        return max(self.most_patient.deadline - now, _LEAST_SECONDS)
+        return seconds_until(self.most_patient.deadline, now)
 
     def call(self) -> Call[list[Verdict | SidegateError]]:
         """The call that asks its questions. One alone is a plain Verify."""
@@ -113,7 +116,7 @@ class Batch(Generic[CallerT]):
 
 
 class Lane(Generic[CallerT]):
-    """The questions of one kind: those that wait, and the batches in flight. Not safe for threads by itself.
+    """The questions of one kind: those that wait, and the calls in flight. Not safe for threads by itself.
 
     Args:
         max_prompt: How many batches may be in flight that have not become slow.
@@ -122,7 +125,7 @@ class Lane(Generic[CallerT]):
     def __init__(self, max_prompt: int = 1) -> None:
         self._max_prompt = max_prompt
         self._waiting: dict[Item[CallerT], None] = {}  # in order, and any of them may leave early
-        self._in_flight: dict[Batch[CallerT], None] = {}  # in order of departure
+        self._in_flight: dict[object, float] = {}  # when each left, in order of departure
 
     def join(self, item: Item[CallerT]) -> None:
         """Wait for the next batch. Raises: VerificationUnavailable, if too many wait already."""
@@ -134,20 +137,41 @@ class Lane(Generic[CallerT]):
         """Wait no more. Does nothing to an item that has left."""
         self._waiting.pop(item, None)
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether anybody waits for the next batch."""
+        return bool(self._waiting)
+
+    def depart_alone(self, now: float) -> object | None:
+        """Leave without having joined, where nobody waits and nothing prompt is in flight: what to tell `arrive`.
+
+        None: join. Whoever does so after a departure alone need not wait for it: they may have asked at one moment.
+        """
+        if self._waiting:
+            return None
+        if self._in_flight and (
+            len(self._in_flight) >= MAX_IN_FLIGHT
+            or any(now - sent_at < SLOW_SECONDS for sent_at in self._in_flight.values())
+        ):
+            return None
+        departure = object()
+        self._in_flight[departure] = now
+        return departure
+
     def depart(self, now: float) -> Batch[CallerT] | None:
         """The batch that leaves now, if one may. The caller sends it, and tells `arrive` when it is back."""
-        if not self._waiting or not self._may_depart(now):
+        if not self._may_depart(now):
             return None
         items = list(islice(self._waiting, MAX_BATCH))
         for item in items:
             del self._waiting[item]
-        batch = Batch(items, now)
-        self._in_flight[batch] = None
+        batch = Batch(items)
+        self._in_flight[batch] = now
         return batch
 
-    def arrive(self, batch: Batch[CallerT]) -> None:
-        """The batch is back, or nobody waits for it any more."""
-        self._in_flight.pop(batch, None)
+    def arrive(self, departed: object) -> None:
+        """What left is back, or nobody waits for it any more."""
+        self._in_flight.pop(departed, None)
 
     def take_back(self, batch: Batch[CallerT], *, without: Item[CallerT]) -> None:
         """The batch is not sent, or nobody will know what came of it: its other items are the next to leave."""
@@ -159,7 +183,11 @@ class Lane(Generic[CallerT]):
         """When a batch may leave at the latest although none has come back. None: it has to wait for one to."""
         if not self._waiting or len(self._in_flight) >= MAX_IN_FLIGHT:
             return None
-        prompt = [batch.sent_at for batch in self._in_flight if now - batch.sent_at < SLOW_SECONDS]
+        prompt = [
+            sent_at
+            for departed, sent_at in self._in_flight.items()
+            if isinstance(departed, Batch) and now - sent_at < SLOW_SECONDS
+        ]
         return now if len(prompt) < self._max_prompt else prompt[-self._max_prompt] + SLOW_SECONDS
 
     def _may_depart(self, now: float) -> bool:

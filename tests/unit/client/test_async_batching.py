@@ -1,6 +1,7 @@
 """Micro-batching on an event loop: who travels together, and whom another's end does not hurt."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -35,20 +36,88 @@ async def turns(count: int = 10) -> None:
 
 
 @pytest.fixture
-async def world(monkeypatch: pytest.MonkeyPatch) -> World:
+async def empty_world(monkeypatch: pytest.MonkeyPatch) -> World:
     """In it no call ever takes long, whatever the machine does meanwhile."""
     monkeypatch.setattr("sidegate.gathering.SLOW_SECONDS", 3600.0)
     return World()
 
 
-async def test_a_lone_caller_is_sent_as_a_plain_verify_at_once(world: World) -> None:
-    asked = world.ask("a")
+@pytest.fixture
+async def world(empty_world: World) -> AsyncIterator[World]:
+    """In this one somebody has left alone, in either lane, and is still on the way; so everybody else gathers."""
+    others = [empty_world.ask("alone"), empty_world.ask("alone", check_database=True)]
+    await empty_world.wire.arrival(1)
+    empty_world.wire.arrivals.clear()
+    yield empty_world
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_a_lone_caller_sends_one_verify_and_makes_no_task_and_no_batch(
+    empty_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidegate.async_batching.Item", None)  # without one there is no batch
+    for count in range(1, 4):
+        asked = empty_world.ask(f"token-{count}")
+        await turns()
+        assert len(empty_world.wire.arrivals) == count
+        arrival = empty_world.wire.arrivals[-1]
+        assert (arrival.is_batch, arrival.tokens) == (False, [f"token-{count}"])
+        assert 59 < arrival.seconds <= 60
+        assert asyncio.all_tasks() == {asked, asyncio.current_task()}
+        empty_world.wire.answer(arrival)
+        assert user_of(await asked) == f"token-{count}"
+
+
+async def test_whoever_asks_in_the_same_turn_as_a_lone_caller_does_not_wait_for_it(empty_world: World) -> None:
+    asked = [empty_world.ask(token) for token in "abc"]
     await turns()
-    (arrival,) = world.wire.arrivals
-    assert (arrival.is_batch, arrival.tokens) == (False, ["a"])
-    assert 59 < arrival.seconds <= 60
-    world.wire.answer(arrival)
-    assert user_of(await asked) == "a"
+    assert [arrival.tokens for arrival in empty_world.wire.arrivals] == [["a"], ["b", "c"]]
+    for arrival in empty_world.wire.arrivals:
+        empty_world.wire.answer(arrival)
+    assert [user_of(verdict) for verdict in await asyncio.gather(*asked)] == ["a", "b", "c"]
+
+
+async def test_a_lone_caller_who_asks_again_joins_those_who_waited_behind_a_batch(empty_world: World) -> None:
+    async def ask_twice() -> None:
+        await empty_world.ask("a")
+        await empty_world.ask("again")
+
+    twice = asyncio.create_task(ask_twice())
+    await turns()
+    others = [empty_world.ask("b")]
+    await turns()
+    others.append(empty_world.ask("c"))
+    await turns()
+    alone, batch = empty_world.wire.arrivals
+    empty_world.wire.answer(alone)
+    await turns()
+    assert len(empty_world.wire.arrivals) == 2
+    empty_world.wire.answer(batch)
+    await turns()
+    assert [arrival.tokens for arrival in empty_world.wire.arrivals] == [["a"], ["b"], ["c", "again"]]
+    empty_world.wire.answer(empty_world.wire.arrivals[2])
+    await asyncio.gather(twice, *others)
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+async def test_a_lone_call_that_comes_to_nothing_holds_up_nobody(empty_world: World, end: str) -> None:
+    first = empty_world.ask("a")
+    alone = await empty_world.wire.arrival(0)
+    if end == "failed":
+        empty_world.wire.fail(alone, VerificationUnavailable("nobody listens", code="UNAVAILABLE"))
+    else:
+        first.cancel()
+    (outcome,) = await asyncio.gather(first, return_exceptions=True)
+    assert isinstance(outcome, VerificationUnavailable | asyncio.CancelledError)
+    assert empty_world.wire.was_cancelled(alone) is (end == "cancelled")
+    after = empty_world.ask("b")
+    await turns()
+    assert empty_world.wire.arrivals[1].tokens == ["b"]
+    empty_world.wire.answer(empty_world.wire.arrivals[1])
+    assert user_of(await after) == "b"
+    assert len(asyncio.all_tasks()) == 1
 
 
 async def test_callers_of_one_turn_of_the_loop_leave_together(world: World) -> None:
@@ -244,9 +313,10 @@ async def test_a_call_that_nobody_waits_for_any_more_is_cancelled(world: World) 
 
 
 async def test_a_call_that_somebody_else_cancelled_leaves_nobody_waiting(world: World) -> None:
+    before = asyncio.all_tasks()
     asked = [world.ask(token) for token in "ab"]
     await world.wire.arrival(0)
-    (carrier,) = asyncio.all_tasks() - {*asked, asyncio.current_task()}
+    (carrier,) = asyncio.all_tasks() - before - {*asked}
     carrier.cancel()
     for task in asked:
         with pytest.raises(VerificationUnavailable) as caught:

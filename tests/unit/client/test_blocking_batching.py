@@ -51,10 +51,24 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def world(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> World:
+def empty_world(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> World:
     """In it no call ever takes long, whatever the machine does meanwhile."""
     monkeypatch.setattr("sidegate.gathering.SLOW_SECONDS", 3600.0)
     return World(pool)
+
+
+@pytest.fixture
+def world(empty_world: World) -> Iterator[World]:
+    """In this one somebody has left alone, in either lane, and is still on the way; so everybody else gathers."""
+    empty_world.ask("alone")
+    empty_world.wire.arrival(0)
+    empty_world.ask("alone", check_database=True)
+    empty_world.wire.arrival(1)
+    alone = list(empty_world.wire.arrivals)
+    empty_world.wire.arrivals.clear()
+    yield empty_world
+    for arrival in alone:
+        empty_world.wire.answer(arrival)
 
 
 def result(asked: "Future[Verdict]") -> str:
@@ -65,13 +79,38 @@ def failure(asked: "Future[Verdict]") -> BaseException | None:
     return asked.exception(PATIENCE_SECONDS)
 
 
-def test_a_lone_caller_is_sent_as_a_plain_verify_at_once(world: World) -> None:
-    asked = world.ask("a")
-    arrival = world.wire.arrival(0)
-    assert (arrival.is_batch, arrival.tokens) == (False, ["a"])
-    assert arrival.seconds <= 60
-    world.wire.answer(arrival)
-    assert result(asked) == "a"
+def test_a_lone_caller_sends_one_verify_and_makes_no_batch(empty_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidegate.blocking_batching.Item", None)  # without one there is no batch
+    for count in range(3):
+        asked = empty_world.ask(f"token-{count}")
+        arrival = empty_world.wire.arrival(count)
+        assert (arrival.is_batch, arrival.tokens) == (False, [f"token-{count}"])
+        assert arrival.seconds <= 60
+        empty_world.wire.answer(arrival)
+        assert result(asked) == f"token-{count}"
+    assert len(empty_world.wire.arrivals) == 3
+
+
+def test_whoever_comes_after_a_lone_caller_does_not_wait_for_it(empty_world: World) -> None:
+    first = empty_world.ask("a")
+    alone = empty_world.wire.arrival(0)
+    second = empty_world.ask("b")
+    empty_world.wire.answer(empty_world.wire.arrival(1))
+    assert result(second) == "b"
+    empty_world.wire.answer(alone)
+    assert result(first) == "a"
+
+
+@pytest.mark.parametrize("error", [ClientClosed("closed"), KeyboardInterrupt()], ids=lambda error: type(error).__name__)
+def test_a_lone_call_that_comes_to_nothing_holds_up_nobody(empty_world: World, error: BaseException) -> None:
+    first = empty_world.ask("a")
+    empty_world.wire.fail(empty_world.wire.arrival(0), error)
+    assert type(failure(first)) is type(error)
+    after = empty_world.ask("b")
+    arrival = empty_world.wire.arrival(1)
+    assert arrival.tokens == ["b"]
+    empty_world.wire.answer(arrival)
+    assert result(after) == "b"
 
 
 def test_callers_who_come_while_a_call_is_in_flight_leave_together_when_it_is_back(world: World) -> None:

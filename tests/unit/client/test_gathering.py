@@ -68,6 +68,49 @@ def test_while_a_call_is_in_flight_others_gather_and_leave_as_one_in_their_order
     assert lane.next_departure(0.003) is None
 
 
+def test_who_finds_nobody_leaves_alone_without_joining() -> None:
+    lane: Lane[int] = Lane()
+    departure = lane.depart_alone(0.0)
+    assert departure is not None
+    assert lane.depart_alone(0.001) is None
+    lane.arrive(departure)
+    assert lane.depart_alone(0.002) is not None
+
+
+def test_who_comes_after_one_that_left_alone_need_not_wait_for_it() -> None:
+    lane: Lane[int] = Lane()
+    lane.depart_alone(0.0)
+    (second,) = joined(lane, 1)
+    assert departed(lane, 0.0).items == [second]
+    joined(lane, 1)
+    assert lane.depart(0.001) is None  # but for a batch they do, that more may gather
+
+
+def test_nobody_leaves_alone_past_those_who_wait() -> None:
+    lane: Lane[int] = Lane()
+    joined(lane, 1)
+    assert lane.depart_alone(0.0) is None
+
+
+def test_nobody_leaves_alone_while_a_batch_is_in_flight_unless_it_is_slow() -> None:
+    lane: Lane[int] = Lane()
+    joined(lane, 1)
+    departed(lane, 0.0)
+    assert lane.depart_alone(SLOW_SECONDS - 0.001) is None
+    assert lane.depart_alone(SLOW_SECONDS) is not None
+
+
+def test_those_who_leave_alone_are_bounded_however_slow_they_are() -> None:
+    lane: Lane[int] = Lane()
+    departures = [lane.depart_alone(float(position)) for position in range(MAX_IN_FLIGHT)]
+    assert None not in departures
+    assert lane.depart_alone(1000.0) is None
+    joined(lane, 1)
+    assert lane.depart(1000.0) is None
+    lane.arrive(departures[0])
+    assert len(departed(lane, 1000.0).items) == 1
+
+
 def test_a_batch_holds_256_questions_at_most() -> None:
     lane: Lane[int] = Lane()
     waiting = joined(lane, MAX_BATCH + 1)
@@ -164,7 +207,7 @@ def test_a_batch_that_was_taken_back_leaves_first_without_who_gave_up() -> None:
 
 def test_a_batch_may_take_as_long_as_its_most_patient_caller() -> None:
     early, patient, as_patient = item(5.0), item(9.0), item(9.0)
-    batch = Batch([early, patient, as_patient], 0.0)
+    batch = Batch([early, patient, as_patient])
     assert batch.most_patient is as_patient
     assert batch.seconds_left(3.0) == 6.0
     assert batch.seconds_left(9.0) == 0.001
@@ -174,7 +217,7 @@ def test_each_caller_gets_an_exception_of_its_own() -> None:
     cause = ValueError("why")
     error = VerificationUnavailable("no", code="UNAVAILABLE", reason="KEYS_UNAVAILABLE", metadata={"a": "b"})
     error.__cause__ = cause
-    one, other = (failed.error for failed in Batch([item(), item()], 0.0).failed(error))
+    one, other = (failed.error for failed in Batch([item(), item()]).failed(error))
     assert one is not other
     for copied in (one, other):
         assert isinstance(copied, VerificationUnavailable)
