@@ -13,11 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.sidecar.processes import BIN, ENVIRONMENT, ROOT, eventually
-from tests.integration.web.in_process import Reply, Sent
+from tests.integration.web.in_process import Pairs, Reply, Sent
 
 PORT = re.compile(r"(127\.0\.0\.1:|--port )80\d\d")
 SIDECAR = "127.0.0.1:7311"  # where `make run` listens
 EXAMPLES = ROOT / "clients/python/examples"
+
+_EXAMPLES = EXAMPLES.relative_to(ROOT)
+SERVERS = {  # of the examples, as commands of a README
+    "uvicorn, 2 workers, FastAPI": f"uvicorn --app-dir {_EXAMPLES}/fastapi_app --port 8001 --workers 2 app:app",
+    "gunicorn, preload, 3 workers, Flask": (
+        f"gunicorn --chdir {_EXAMPLES}/flask_app --bind 127.0.0.1:8001 --workers 3 --preload app:app"
+    ),
+    "uvicorn, 2 workers, Django": f"uvicorn --app-dir {_EXAMPLES}/django_app --port 8001 --workers 2 project:asgi",
+    "gunicorn, preload, 3 workers, Django": (
+        f"gunicorn --chdir {_EXAMPLES}/django_app --bind 127.0.0.1:8001 --workers 3 --preload project:wsgi"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -77,6 +89,11 @@ def running_server(command: str, target: str) -> Generator[WebServer, None, None
         finally:
             process.kill()
             process.wait()
+
+
+def cookie(token: str) -> Pairs:
+    """What a browser sends, and what no other site could make it send."""
+    return [("Cookie", f"session={token}"), ("X-Requested-With", "test")]
 
 
 def free_port() -> int:

@@ -3,25 +3,10 @@
 import pytest
 from sidegate.testing import FakeSidecar
 
-from tests.integration.web.in_process import Pairs, Sent
-from tests.integration.web.servers import running_server
+from tests.integration.web.in_process import Sent
+from tests.integration.web.servers import SERVERS, cookie, running_server
 
-EXAMPLES = "clients/python/examples"
-SERVERS = {
-    "uvicorn, 2 workers, FastAPI": f"uvicorn --app-dir {EXAMPLES}/fastapi_app --port 8001 --workers 2 app:app",
-    "gunicorn, preload, 3 workers, Flask": (
-        f"gunicorn --chdir {EXAMPLES}/flask_app --bind 127.0.0.1:8001 --workers 3 --preload app:app"
-    ),
-    "uvicorn, 2 workers, Django": f"uvicorn --app-dir {EXAMPLES}/django_app --port 8001 --workers 2 project:asgi",
-    "gunicorn, preload, 3 workers, Django": (
-        f"gunicorn --chdir {EXAMPLES}/django_app --bind 127.0.0.1:8001 --workers 3 --preload project:wsgi"
-    ),
-}
 MANY = 12  # requests, so that each worker is likely to have served one
-
-
-def cookie(token: str) -> Pairs:
-    return [("Cookie", f"session={token}"), ("X-Requested-With", "test")]
 
 
 @pytest.mark.parametrize("command", SERVERS.values(), ids=SERVERS)

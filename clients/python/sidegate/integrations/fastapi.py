@@ -26,9 +26,23 @@ except ModuleNotFoundError as error:
     raise missing(error, "fastapi") from error
 
 from sidegate.integrations import starlette
-from sidegate.integrations.starlette import Installation, get_session, sign_out, sign_out_endpoint
+from sidegate.integrations.starlette import (
+    Installation,
+    get_session,
+    sign_out,
+    sign_out_endpoint,
+    until_session_ends,
+)
 
-__all__ = ["Installation", "get_session", "install", "sign_out", "sign_out_router", "verify_session"]
+__all__ = [
+    "Installation",
+    "get_session",
+    "install",
+    "sign_out",
+    "sign_out_router",
+    "until_session_ends",
+    "verify_session",
+]
 
 _BEARER = "accessToken"
 _COOKIE = "sessionCookie"

@@ -5,13 +5,17 @@ install(app, policy=WebPolicy(cookie="session"))
 
 async def orders(request: Request) -> Response:
     session = await get_session(request, check_database=True)
+
+A WebSocket that must not outlive its session does what it does in `async with until_session_ends(websocket, session)`.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, cast, overload
 
 from sidegate.async_session_client import AsyncSessionClient
+from sidegate.errors import ClientClosed
 from sidegate.integrations import guard, signing_out
 from sidegate.integrations.answers import REFUSALS, Answer, Refusal, answer_to
 from sidegate.integrations.credentials import IncomingRequest
@@ -19,17 +23,18 @@ from sidegate.integrations.extras import missing
 from sidegate.integrations.policy import WebPolicy
 from sidegate.integrations.requirements import Requirements
 from sidegate.verdicts import Session, SignOutScope
+from sidegate.watching import SessionEnded
 
 try:
     from starlette.applications import Starlette
     from starlette.requests import HTTPConnection, Request
     from starlette.responses import JSONResponse, Response
-    from starlette.websockets import WebSocket
+    from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 except ModuleNotFoundError as error:
     raise missing(error, "starlette") from error
 
 _STATE = "sidegate"
-_POLICY_VIOLATION = 1008  # RFC 6455 section 7.4.1
+_GOING_AWAY, _POLICY_VIOLATION = 1001, 1008  # RFC 6455 section 7.4.1
 
 
 class Installation:
@@ -150,6 +155,57 @@ async def get_session_by(connection: HTTPConnection, rules: guard.RouteRules) ->
     return await guard.get_session_async(installation.client, _incoming(connection), installation.policy, rules)
 
 
+@asynccontextmanager
+async def until_session_ends(
+    websocket: WebSocket, session: Session, *, outlive_token: bool = False
+) -> AsyncGenerator[None]:
+    """Run a block for as long as the session of a WebSocket lives.
+
+    When it ends, the block is cancelled and the WebSocket closed: with 1008, and as reason a SessionEndReason. If the
+    client is closed meanwhile, with 1001. What stands behind the block runs in either case.
+
+    Args:
+        session: As it was verified from the WebSocket's own handshake.
+        outlive_token: As `AsyncSessionClient.watch_session` takes it.
+
+    Raises:
+        RequestRefused: The handshake brings no token.
+        ForkUnsupported: As its name says.
+    """
+    installation = installation_of(websocket)
+    credentials = guard.required_credentials(_incoming(websocket), installation.policy)
+    block = asyncio.timeout(None)
+    end: SessionEnded | Exception | None = None
+
+    async def watch() -> None:
+        nonlocal end
+        try:
+            async for ended in installation.client.watch_session(
+                session,
+                credentials.access_token,
+                anti_csrf_token=credentials.anti_csrf_token,
+                outlive_token=outlive_token,
+            ):
+                end = ended
+        except Exception as error:  # noqa: BLE001 - raised below: unwatched, the block must not go on
+            end = error
+        # A deadline that has passed cancels the block, and tells that from being cancelled by others.
+        block.reschedule(0)
+
+    try:
+        async with block:
+            watcher = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if not block.expired():
+            raise  # the block's own
+    if block.expired():
+        await _close(websocket, end)
+
+
 async def sign_out(request: Request, scope: SignOutScope | str | None = None) -> Response:
     """End sessions of the user who sends the request; the answer to send. As docs/web-frameworks.md says."""
     installation = installation_of(request)
@@ -186,6 +242,19 @@ async def _answer(connection: HTTPConnection, error: Exception) -> Response | No
     else:
         await connection.close(_POLICY_VIOLATION)
     return None
+
+
+async def _close(websocket: WebSocket, end: SessionEnded | Exception | None) -> None:
+    match end:
+        case SessionEnded():
+            code, reason = _POLICY_VIOLATION, str(end.reason)
+        case Exception() if not isinstance(end, ClientClosed):
+            raise end
+        case _:
+            code, reason = _GOING_AWAY, ""
+    if WebSocketState.DISCONNECTED not in {websocket.client_state, websocket.application_state}:
+        with suppress(WebSocketDisconnect):  # the peer was faster
+            await websocket.close(code, reason)
 
 
 def _incoming(connection: HTTPConnection) -> IncomingRequest:
