@@ -138,7 +138,7 @@ def _with_volumes(spec: Object, volumes: Sequence[Object], *, intact: bool) -> l
     ours = {volume["name"]: volume for volume in volumes}
     after: list[Object] = []
     for volume in objects_in(spec, "volumes", "pod.spec"):
-        wanted = ours.pop(volume.get("name"), None)
+        wanted = ours.pop(str(volume.get("name")), None)
         if wanted is None:
             after.append(volume)
             continue

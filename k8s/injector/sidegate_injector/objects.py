@@ -9,10 +9,13 @@ Object: TypeAlias = dict[str, Any]
 
 
 def as_object(value: object, where: str) -> Object:
-    """The value, which must be an object. Raises Refused, naming it by `where`."""
+    """The value, which must be an object as JSON has them: YAML has other keys too. Raises Refused, naming it."""
     if not isinstance(value, dict):
         raise Refused(f"{where} is not an object")
-    return cast("Object", value)
+    members = cast("dict[object, object]", value)
+    if not all(isinstance(key, str) for key in members):
+        raise Refused(f"{where} has a key that is no text; put it in quotes")
+    return cast("Object", members)
 
 
 def object_in(parent: Mapping[str, object], key: str, where: str) -> Object:

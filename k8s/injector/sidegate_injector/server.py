@@ -55,7 +55,8 @@ async def serving(app: web.Application, certificate: Certificate, host: str, por
     Raises:
         OSError: The address cannot be had.
     """
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+    # API servers do not compress, and what a small body unpacks to is not small.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, auto_decompress=False)
     await runner.setup()
     reloading = asyncio.create_task(certificate.reload_for_ever())
     try:

@@ -4,6 +4,7 @@ It is checked against the restricted Pod Security Standard, so that an injected 
 https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -55,6 +56,12 @@ def parse_template(document: object, *, image: str | None = None) -> Template:
     Raises:
         TemplateInvalid: With every mistake.
     """
+    try:
+        json.dumps(document)
+    except (TypeError, ValueError, RecursionError):
+        raise TemplateInvalid(
+            ["the template has something that JSON has not, such as a date; put it in quotes"]
+        ) from None
     try:
         root = as_object(document, "the template")
         container = object_in(root, "container", "the template")
@@ -130,7 +137,7 @@ def _mistakes_of_privileges(container: Object, security: Object) -> Iterator[str
             yield f"{where}.{name} must be a number from 1 to {MAX_ID}"
     if object_in(security, "capabilities", where) != {"drop": ["ALL"]}:
         yield f"{where}.capabilities must drop ALL and add none"
-    if object_in(security, "seccompProfile", where).get("type") not in {"RuntimeDefault", "Localhost"}:
+    if object_in(security, "seccompProfile", where).get("type") not in ("RuntimeDefault", "Localhost"):
         yield f"{where}.seccompProfile.type must be RuntimeDefault or Localhost"
     for name in ("privileged", "procMount", "seLinuxOptions", "appArmorProfile", "windowsOptions"):
         if security.get(name):
@@ -143,6 +150,9 @@ def _mistakes_of_volumes(volumes: Sequence[Object], mounts: dict[str, str], dire
     sources = {str(volume.get("name")): volume.keys() - {"name"} for volume in volumes}
     if len(sources) < len(volumes):
         yield "two volumes have the same name"
+    for volume in volumes:
+        for kind in _RESTRICTED_SOURCES & volume.keys():
+            as_object(volume[kind], f"volume {volume.get('name')}: {kind}")
     for name, source in sources.items():
         if not name.startswith(VOLUME_PREFIX):
             yield f"the name of volume {name} must begin with {VOLUME_PREFIX}"

@@ -1,6 +1,7 @@
 """The webhook over real HTTPS."""
 
 import base64
+import gzip
 import json
 import socket
 from collections.abc import Iterator
@@ -94,6 +95,12 @@ def test_the_largest_pod_that_an_api_server_takes_is_injected(webhook: Webhook) 
 
 def test_only_json_is_taken(webhook: Webhook) -> None:
     assert webhook.ask(json.dumps(review_of(pod())), content_type="text/plain").status == 415
+
+
+def test_what_is_compressed_is_not_unpacked(webhook: Webhook) -> None:
+    bomb = gzip.compress(json.dumps(review_of(pod())).encode() + b" " * 100_000_000)
+
+    assert webhook.ask(bomb, encoding="gzip").status == 400
 
 
 @pytest.mark.parametrize("path", ["/", "/inject/", "/mutate", "/inject/../healthz"])

@@ -89,12 +89,17 @@ class Webhook:
         return connection
 
     def ask(
-        self, body: bytes | str, *, path: str = "/inject?timeout=5s", content_type: str = "application/json"
+        self,
+        body: bytes | str,
+        *,
+        path: str = "/inject?timeout=5s",
+        content_type: str = "application/json",
+        encoding: str = "identity",
     ) -> Answer:
         """POST a body, as an API server does."""
         connection = self.connect()
         try:
-            connection.request("POST", path, body, {"Content-Type": content_type})
+            connection.request("POST", path, body, {"Content-Type": content_type, "Content-Encoding": encoding})
             answer = connection.getresponse()
             return Answer(answer.status, answer.read())
         finally:

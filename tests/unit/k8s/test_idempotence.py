@@ -83,6 +83,34 @@ def test_any_pod_is_refused_or_injected_once_and_for_all(before: dict[str, Any])
     assert violations(once.pod["spec"]) == []
 
 
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | names,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=5,
+)
+members = st.sampled_from(["name", "env", "volumeMounts", "mountPath", "resources", "emptyDir", "fsGroup", "value"])
+objects = st.dictionaries(members, anything, max_size=4)
+parts = st.sampled_from(["containers", "initContainers", "volumes", "securityContext", "os"])
+hostile: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": anything | st.fixed_dictionaries({"annotations": st.dictionaries(names, anything) | annotations}),
+        "spec": anything | st.dictionaries(parts, anything | objects | st.lists(objects | anything, max_size=3)),
+    },
+)
+
+
+@UNHURRIED
+@given(hostile)
+def test_whatever_is_sent_is_refused_or_injected_once_and_for_all(before: dict[str, Any]) -> None:
+    try:
+        once = injected(before)
+    except Refused:
+        return
+    assert patched(before, list(difference(before, once.pod))) == once.pod
+    assert injected(once.pod).pod == once.pod
+
+
 @settings(deadline=None, max_examples=25)  # the schema is read anew each time
 @given(pods)
 def test_any_injected_pod_is_valid(before: dict[str, Any]) -> None:

@@ -274,3 +274,8 @@ MALFORMED: dict[str, Any] = {
 def test_what_is_no_pod_is_refused(given: Any) -> None:
     with pytest.raises(Refused, match=r"is not (an object|a list)"):
         injected(given)
+
+
+def test_a_key_that_only_yaml_has_is_refused() -> None:
+    with pytest.raises(Refused, match="key that is no text"):
+        injected({"metadata": {"annotations": {True: "x"}}, "spec": {}})

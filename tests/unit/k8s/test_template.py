@@ -1,6 +1,7 @@
 """A template is checked whole before anything is injected by it."""
 
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -44,6 +45,7 @@ BREACHES: dict[str, tuple[Break, str]] = {
     ),
     "a socket on a disk": (lambda t: t["volumes"][0]["emptyDir"].pop("medium"), "medium Memory"),
     "a socket volume without bound": (lambda t: t["volumes"][0]["emptyDir"].pop("sizeLimit"), "sizeLimit"),
+    "a volume source of nothing": (lambda t: t["volumes"][3].update(configMap=None), "configMap is not an object"),
     "a target elsewhere": (lambda t: t.update(target="unix:///tmp/s"), "must be mounted at /tmp"),
 }
 PRIVILEGES: list[tuple[str, object]] = [
@@ -62,6 +64,7 @@ PRIVILEGES: list[tuple[str, object]] = [
     ("capabilities", {"drop": ["ALL"], "add": ["NET_ADMIN"]}),
     ("seccompProfile", None),
     ("seccompProfile", {"type": "Unconfined"}),
+    ("seccompProfile", {"type": ["RuntimeDefault"]}),
     ("privileged", True),
     ("procMount", "Unmasked"),
     ("seLinuxOptions", {"type": "spc_t"}),
@@ -93,7 +96,9 @@ def test_a_privilege_too_many_is_told(name: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [None, [], "x", 7, {"container": []}, {"volumes": "x"}, {"volumes": [1]}], ids=repr
+    "document",
+    [None, [], "x", 7, {"container": []}, {"volumes": "x"}, {"volumes": [1]}, {True: 1}, {"target": date.min}],
+    ids=repr,
 )
 def test_what_is_no_template_is_told(document: object) -> None:
     assert len(mistakes(document)) == 1
