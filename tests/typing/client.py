@@ -13,6 +13,7 @@ from typing import Any, assert_type
 from sidegate import (
     AsyncRevocationClient,
     AsyncSessionClient,
+    ClientClosed,
     Evidence,
     EvidenceSource,
     InvalidRequest,
@@ -30,11 +31,14 @@ from sidegate import (
     ServingStatus,
     Session,
     SessionClient,
+    SessionEnded,
+    SessionEndReason,
     SessionRejected,
     SessionRevoked,
     SessionsEnded,
     SessionsRevoked,
     SessionState,
+    SessionWatch,
     SigningKeyRevoked,
     SignOutScope,
     Verdict,
@@ -67,8 +71,18 @@ def verifying(client: SessionClient, revision: Revision) -> None:
     assert_type(client.near_cache_statistics().dropped_by_revocation, int)
     assert_type(client.wait_until_ready(5), None)
     assert_type(client.close(), None)
+    assert_type(client.watch_session(session, on_end=ended), SessionWatch)
+    with client.watch_session(session, "token", on_end=ended, anti_csrf_token="x", outlive_token=True) as watch:
+        assert_type(watch.stop(), None)
     with client as entered:
         assert_type(entered, SessionClient)
+
+
+def ended(end: SessionEnded | ClientClosed) -> None:
+    if isinstance(end, SessionEnded):
+        assert_type(end.reason, SessionEndReason)
+        assert_type(end.next_action, NextAction)
+        assert_type(end.rejection, Rejection | None)
 
 
 def judging(verdict: Verdict) -> None:
@@ -127,6 +141,8 @@ async def on_a_loop(client: AsyncSessionClient, admin: AsyncRevocationClient, en
     assert_type(await client.sign_out("token"), SessionsEnded)
     assert_type(await client.serving_status(), ServingStatus)
     assert_type(client.near_cache_statistics(), NearCacheStatistics)
+    async for end in client.watch_session(await client.verify("token"), "token", outlive_token=True):
+        assert_type(end, SessionEnded)
     assert_type(await admin.revoke_session("s-1"), SessionRevoked)
     assert_type(await admin.revoke_sessions(["s-1"]), SessionsRevoked)
     assert_type(await admin.revoke_user_sessions("anna"), SessionsEnded)
