@@ -276,6 +276,16 @@ def test_what_is_no_pod_is_refused(given: Any) -> None:
         injected(given)
 
 
+@pytest.mark.parametrize("name", [[], {}, 7, None], ids=repr)
+@pytest.mark.parametrize("kind", ["containers", "initContainers", "volumes"])
+def test_a_name_that_is_no_text_is_left_to_the_api_server_to_refuse(kind: str, name: object) -> None:
+    odd = {"name": name, "env": [{"name": name}], "volumeMounts": [{"name": name, "mountPath": name}]}
+
+    (kept,) = [one for one in injected({"spec": {kind: [odd]}}).pod["spec"][kind] if one["name"] == name]
+
+    assert kept["env"][0] == {"name": name}
+
+
 def test_a_key_that_only_yaml_has_is_refused() -> None:
     with pytest.raises(Refused, match="key that is no text"):
         injected({"metadata": {"annotations": {True: "x"}}, "spec": {}})
