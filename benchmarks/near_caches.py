@@ -49,9 +49,9 @@ def main() -> None:
             for number in range(REVOCATIONS):
                 handle = f"session-{number}"
                 refusals += crowd.revoke(issuer.mint("ada", handle), lambda handle=handle: revoke(handle))
-    print("milliseconds                    count      p50      p99      max")  # noqa: T201  # run for its table
-    print(line("RevokeSession returns", returns))  # noqa: T201  # likewise
-    print(line(f"refused by {PROCESSES} processes", refusals))  # noqa: T201  # likewise
+    print("milliseconds                    count      p50      p99      max")  # noqa: T201  # it is run for its table
+    print(line("RevokeSession returns", returns))  # noqa: T201  # it is run for its table
+    print(line(f"refused by {PROCESSES} processes", refusals))  # noqa: T201  # it is run for its table
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def check_recovery(journal: Journal, client: Client, since: float) -> None:
     """Every question is answered again, and the near cache is back."""
     seconds = journal.wait_until_decided(since) - since
     wait_for_hit(client)
-    print(f"answers again after {seconds:.2f} s, the near cache after {time.monotonic() - since:.2f} s")  # noqa: T201
+    print(f"answers again after {seconds:.2f} s, the near cache after {time.monotonic() - since:.2f} s")  # noqa: T201 - the figure is asked for
     assert seconds <= RECOVERY_SECONDS + MARGIN_SECONDS
 
 

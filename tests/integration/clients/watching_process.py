@@ -24,7 +24,7 @@ def watch(client: SessionClient | AsyncSessionClient, accepts: Callable[[str], b
             accepts(token)
             time.sleep(PAUSE_SECONDS)
         print("kept", flush=True)  # noqa: T201 - this is how it speaks
-        print(_refusal(client, accepts, token, before.dropped_by_revocation), flush=True)  # noqa: T201 - likewise
+        print(_refusal(client, accepts, token, before.dropped_by_revocation), flush=True)  # noqa: T201 - what its parent reads
 
 
 def _refusal(
