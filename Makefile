@@ -19,7 +19,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hash
 # The build backend is in every lock that the project is installed beside, so no unlocked one has to be fetched.
 INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: help run test lint format types proto proto-check proto-baseline lock fuzz bench image sbom clean
+.PHONY: help run test test-forks lint format types proto proto-check proto-baseline lock fuzz bench image sbom clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ run: $(VENV)/.sidecar ## Start a sidecar to try things out. Options: make run AR
 
 test: lint types proto-check ## Run all that CI runs: checks, then every test
 	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+test-forks: $(VENV)/.dev ## Fork processes that have used the client, FORKS times (20) in each way; `make test` does 3
+	FORKS=$${FORKS:-20} $(BIN)/pytest -n $(PYTEST_WORKERS) tests/unit/client/test_forking.py \
+		tests/unit/client/test_forking_mid_batch.py tests/integration/clients/test_preload.py $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev ## Check style, formatting, which module imports which, and that what is imported is declared
 	$(BIN)/ruff check

@@ -1,6 +1,5 @@
 """Processes that fork with clients in them. Each runs by itself, with every wait bounded: what fails, hangs."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,48 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.client.feed_server import FeedServer
-
-FORKS = 20
-
-PRELUDE = """
-import asyncio, multiprocessing, os, signal, sys, threading, time
-from sidegate import AsyncSessionClient, ForkUnsupported, RevocationClient, SessionClient
-from sidegate import VerificationUnavailable
-
-TARGET, FORKS = sys.argv[1], int(sys.argv[2])
-client = SessionClient(TARGET, timeout=20)
-asynchronous = AsyncSessionClient(TARGET, timeout=20)
-
-def use():
-    # The near cache included: a call that is answered from it shows that a feed is up.
-    before = client.near_cache_statistics().hits
-    while client.near_cache_statistics().hits == before:
-        client.verify("s-1")
-
-async def use_on_a_loop():
-    before = asynchronous.near_cache_statistics().hits
-    while asynchronous.near_cache_statistics().hits == before:
-        await asynchronous.verify("s-1")
-
-def outcome(do):
-    try:
-        do()
-    except ForkUnsupported:
-        return 3
-    return 0
-
-def in_child(do):
-    # The exit status: 0 done, 3 refused, negative if it hung.
-    child = os.fork()
-    if not child:
-        signal.alarm(30)
-        status = 1
-        try:
-            status = outcome(do)
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-"""
+from tests.unit.client.forks import FORKS, PRELUDE, environment_with, run, supports
 
 
 @pytest.fixture
@@ -59,26 +17,6 @@ def server(tmp_path: Path) -> Iterator[FeedServer]:
     server = FeedServer(f"unix://{tmp_path / 's'}")
     yield server
     server.stop()
-
-
-def run(script: str, server: FeedServer, support: str | None, *, forks: int = FORKS) -> str:
-    """What it printed."""
-    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
-    if support is not None:
-        environment["GRPC_ENABLE_FORK_SUPPORT"] = support
-    ended = subprocess.run(
-        [sys.executable, "-c", PRELUDE + script, server.target, str(forks)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
-
-
-supports = pytest.mark.parametrize("support", [None, "1", "0"], ids=["unset", "1", "0"])
 
 
 @supports
@@ -158,25 +96,23 @@ def work(number):
     return outcome(use)
 
 if __name__ == "__main__":
-    use()
-    with multiprocessing.get_context("{method}").Pool(3) as pool:
-        print(*pool.map(work, range(6), chunksize=1))
-    use()
+    for _ in range(FORKS):
+        use()
+        with multiprocessing.get_context("{method}").Pool(3) as pool:
+            print(*pool.map(work, range(6), chunksize=1))
+        use()
 """
     module.write_text(PRELUDE + script)
-    environment = {name: value for name, value in os.environ.items() if name != "GRPC_ENABLE_FORK_SUPPORT"}
-    if support is not None:
-        environment["GRPC_ENABLE_FORK_SUPPORT"] = support
     ended = subprocess.run(
-        [sys.executable, module, server.target, "1"],
-        env=environment,
+        [sys.executable, module, server.target, str(FORKS)],
+        env=environment_with(support),
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["3" if (method, support) == ("fork", "0") else "0"] * 6
+    assert ended.stdout.split() == ["3" if (method, support) == ("fork", "0") else "0"] * 6 * FORKS
 
 
 @supports
