@@ -141,8 +141,8 @@ async def on_a_loop(client: AsyncSessionClient, admin: AsyncRevocationClient, en
     assert_type(await client.sign_out("token"), SessionsEnded)
     assert_type(await client.serving_status(), ServingStatus)
     assert_type(client.near_cache_statistics(), NearCacheStatistics)
-    async for end in client.watch_session(await client.verify("token"), "token", outlive_token=True):
-        assert_type(end, SessionEnded)
+    async for told in client.watch_session(await client.verify("token"), "token", outlive_token=True):
+        assert_type(told, SessionEnded)
     assert_type(await admin.revoke_session("s-1"), SessionRevoked)
     assert_type(await admin.revoke_sessions(["s-1"]), SessionsRevoked)
     assert_type(await admin.revoke_user_sessions("anna"), SessionsEnded)

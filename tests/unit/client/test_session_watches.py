@@ -212,6 +212,16 @@ def test_a_revocation_that_overtakes_an_answer_is_asked_about_anew(world: World)
     assert world.asked() == [(watch, 6)]
 
 
+def test_and_is_not_forgotten_if_it_cannot_be_asked_about(world: World) -> None:
+    world.take(hello())
+    world.add(token="t", outlive=True)
+    ((watch, _),) = world.watches.questions(MANY)
+    world.take(revoked("user", 6))
+    world.watches.answer(watch, Verdict(session(), session().evidence))
+    world.watches.expire(EXPIRES)
+    assert world.reasons() == [SessionEndReason.USER_REVOKED]
+
+
 def test_an_answer_for_a_watch_that_is_over_says_nothing(world: World) -> None:
     world.take(hello())
     watch = world.add(token="t")
@@ -284,6 +294,34 @@ def test_only_so_many_revocations_are_remembered(world: World, monkeypatch: pyte
     assert world.reasons() == [SessionEndReason.UNVERIFIABLE]
 
 
+@pytest.mark.parametrize("broken", [True, False], ids=["new stream", "same stream"])
+def test_what_a_watch_has_seen_need_not_be_remembered(
+    world: World, monkeypatch: pytest.MonkeyPatch, broken: bool
+) -> None:
+    monkeypatch.setattr(recent, "MAX_DIGESTS", 2)
+    world.add()
+    world.take(hello(), *(revoked("session", number, f"s-{number}") for number in (6, 7, 8, 9)))
+    if broken:
+        world.watches.broke()
+    world.take(hello(9))
+    assert world.ends() == []
+
+
+def test_what_was_told_before_a_stream_broke_is_remembered(world: World) -> None:
+    world.add()
+    world.take(hello(), revoked("session", 7, "s-2"), checkpoint(9))
+    world.watches.broke()
+    world.take(hello(9))
+    world.add(session("s-2", at=6))
+    assert world.reasons() == [SessionEndReason.SESSION_REVOKED]
+
+
+def test_what_was_told_under_another_salt_is_not(world: World) -> None:
+    world.take(hello(), revoked("session", 6), hello(6, salt=b"another"))
+    world.add(session(at=5))
+    assert world.reasons() == [SessionEndReason.UNVERIFIABLE]
+
+
 def test_a_stream_is_resumed_where_the_last_one_ended(world: World) -> None:
     assert world.watches.resume_from() is None
     world.add()
@@ -304,10 +342,12 @@ def test_a_first_stream_begins_where_the_oldest_verification_was(world: World) -
 
 def test_nobody_watching_has_nothing_resumed(world: World) -> None:
     watch = world.add()
-    world.take(hello(), checkpoint(8))
+    world.take(hello(8))
     world.watches.remove(watch)
     world.watches.broke()
     assert world.watches.resume_from() is None
+    world.add()
+    assert world.watches.resume_from() == Revision("store", 8)
 
 
 def test_a_stream_that_missed_nothing_ends_nothing(world: World) -> None:
