@@ -126,7 +126,8 @@ class AsyncSessionClient(AsyncioClient):
         anti_csrf_token: str | None = None,
         timeout: float | None = None,
     ) -> SessionsEnded:
-        """End sessions of the token's own holder. When it returns, the revocation is durable. Never retried.
+        """End sessions of the token's own holder. When it returns, the revocation is durable, and this client accepts
+        none of them any more. Never retried.
 
         Args:
             anti_csrf_token: As `verify` takes it.
@@ -137,9 +138,12 @@ class AsyncSessionClient(AsyncioClient):
             NotSupported: This sidecar can neither write to a store nor forward to one that can.
             InvalidRequest, PreconditionFailed, Unauthenticated, PermissionDenied, ClientClosed: As their names say.
         """
-        return await self._run(
+        ended = await self._run(
             verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout
         )
+        if self._near_cache is not None:
+            self._near_cache.signed_out(ended.revision)
+        return ended
 
     async def watch_session(
         self,

@@ -25,7 +25,8 @@ class NearCacheStatistics:
         misses: Calls that it might have answered, had it known the token.
         bypassed_for_database: Calls with `check_database` or `at_least_as_fresh`, which are always asked.
         bypassed_without_feed: Calls while there was no feed, or none yet.
-        bypassed_late: Calls while the feed, or the sidecar's own picture of the revocations, was more than 3 s old.
+        bypassed_late: Calls while the feed, or the sidecar's own picture of the revocations, was more than 3 s old, or
+            the feed had not come to this client's own sign-out yet.
         stored: Verdicts that were kept.
         not_stored: Good verdicts that were not, e.g. because a revocation arrived that they may not have seen.
         dropped_by_revocation: Kept verdicts that a revocation ended.
@@ -72,6 +73,7 @@ class NearCache:
         self._last_arrival = 0.0  # of any message, or the opening
         self._last_checkpoint = 0.0  # its arrival, or the opening
         self._position: Revision | None = None  # all up to here was delivered
+        self._awaited: Revision | None = None  # of this client's own sign-outs, until the feed has come to it
         self._salt = b""
         # Hits are allowed until then. The wall clock's limit is for a machine whose steady clock stops in suspension.
         self._usable_until = -math.inf
@@ -83,7 +85,7 @@ class NearCache:
 
     def find(self, question: Question, steady: float, wall: float) -> Session | None:
         """The session of a token that is certainly good still. None: ask the sidecar."""
-        if steady >= self._usable_until or wall >= self._usable_until_wall:
+        if steady >= self._usable_until or wall >= self._usable_until_wall or self._awaited is not None:
             if self._position is None:
                 self._unfed += 1
             else:
@@ -119,6 +121,7 @@ class NearCache:
             or revision is None
             or revision.store_id != position.store_id
             or revision.sequence < position.sequence
+            or (self._awaited is not None and revision.sequence < self._awaited.sequence)
             or steady >= self._usable_until
             or wall >= self._usable_until_wall
         ):
@@ -126,6 +129,16 @@ class NearCache:
             return
         self._kept.keep(question, KeptSession(question, verdict.outcome, self._salt))
         self._stored += 1
+
+    def signed_out(self, revision: Revision) -> None:
+        """Allow no hit before the feed has come to that revision: this client's own sign-out has returned it.
+
+        The token need not be kept for that, and the session may have others that are.
+        """
+        if self._position is None or self._position.store_id != revision.store_id:
+            self._empty()  # of a store that the feed does not know yet; it will begin anew
+        elif revision.sequence > (self._awaited or self._position).sequence:
+            self._awaited = revision
 
     # The feed.
 
@@ -186,7 +199,7 @@ class NearCache:
         if not 0 < len(hello.digest_salt) <= 64:  # RFC 7693 section 2.1: BLAKE2b takes a key of up to 64 bytes
             return False
         self._salt = hello.digest_salt
-        self._position = Revision(hello.revision.store_id, hello.revision.sequence)
+        self._move_to(Revision(hello.revision.store_id, hello.revision.sequence))
         return True
 
     def _advance(self, revision: session_pb2.Revision) -> bool:
@@ -194,8 +207,14 @@ class NearCache:
         position = self._position
         if position is None or revision.store_id != position.store_id or revision.sequence < position.sequence:
             return False
-        self._position = Revision(position.store_id, revision.sequence)
+        self._move_to(Revision(position.store_id, revision.sequence))
         return True
+
+    def _move_to(self, position: Revision) -> None:
+        self._position = position
+        awaited = self._awaited
+        if awaited is not None and (awaited.store_id != position.store_id or awaited.sequence <= position.sequence):
+            self._awaited = None
 
     def _revoke(self, revocations: feed_pb2.FeedRevocations) -> bool:
         for revocation in revocations.revocations:

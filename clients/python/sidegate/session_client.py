@@ -123,7 +123,8 @@ class SessionClient(BlockingClient):
         anti_csrf_token: str | None = None,
         timeout: float | None = None,
     ) -> SessionsEnded:
-        """End sessions of the token's own holder. When it returns, the revocation is durable. Never retried.
+        """End sessions of the token's own holder. When it returns, the revocation is durable, and this client accepts
+        none of them any more. Never retried.
 
         Args:
             anti_csrf_token: As `verify` takes it.
@@ -134,7 +135,10 @@ class SessionClient(BlockingClient):
             NotSupported: This sidecar can neither write to a store nor forward to one that can.
             InvalidRequest, PreconditionFailed, Unauthenticated, PermissionDenied, ClientClosed: As their names say.
         """
-        return self._run(verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout)
+        ended = self._run(verification_calls.sign_out(access_token, scope, anti_csrf_token=anti_csrf_token), timeout)
+        if self._near_cache is not None:
+            self._near_cache.signed_out(ended.revision)
+        return ended
 
     def watch_session(
         self,

@@ -111,6 +111,11 @@ class SharedNearCache:
         with self._lock:
             self._cache.keep(question, verdict, epoch, self._steady(), self._wall())
 
+    def signed_out(self, revision: Revision) -> None:
+        """Allow no hit before the feed has come to what this client's own sign-out returned."""
+        with self._lock:
+            self._cache.signed_out(revision)
+
     def opened(self) -> None:
         """A stream is about to be opened."""
         with self._lock:

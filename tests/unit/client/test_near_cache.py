@@ -114,6 +114,83 @@ def test_a_verdict_larger_than_all_may_be_is_not_kept(clocks: Clocks) -> None:
     assert cache.statistics().entries == 1
 
 
+def test_after_a_sign_out_nothing_is_handed_out_until_the_feed_has_come_to_it(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    keep(cache, "ended", good("s-1"))
+    keep(cache, "other", good("s-2"))
+    cache.signed_out(Revision("store", 2))
+    assert not find(cache, "ended")
+    assert not find(cache, "other")  # whose session it is, nobody asked
+    assert cache.statistics().bypassed_late == 2
+    assert cache.take(revoked("another's", 1))
+    assert not find(cache, "ended")
+    assert cache.take(revoked("s-1", 2))
+    assert not find(cache, "ended")
+    assert find(cache, "other")
+
+
+def test_a_verdict_from_before_a_sign_out_is_not_kept_after_it(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    pending = cache.find("ended", False, None, (), None, None)
+    assert isinstance(pending, tuple)
+    cache.signed_out(Revision("store", 1))
+    cache.keep(pending, good("s-1", sequence=0))
+    keep(cache, "later", good("s-2", sequence=1))
+    assert cache.take(checkpoint(clocks.wall, sequence=1))
+    assert not find(cache, "ended")
+    assert find(cache, "later")
+
+
+def test_of_several_sign_outs_the_feed_has_to_come_to_the_last(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    keep(cache, "other", good("s-3"))
+    cache.signed_out(Revision("store", 2))
+    cache.signed_out(Revision("store", 1))
+    assert cache.take(revoked("s-1", 1))
+    assert not find(cache, "other")
+    assert cache.take(revoked("s-2", 2))
+    assert find(cache, "other")
+
+
+def test_a_sign_out_that_the_feed_has_come_to_already_changes_nothing(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    assert cache.take(revoked("s-1", 1))
+    keep(cache, "other", good("s-2", sequence=1))
+    cache.signed_out(Revision("store", 1))
+    assert find(cache, "other")
+
+
+def test_a_sign_out_of_another_store_leaves_nothing_and_holds_up_nothing(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    keep(cache, "other", good("s-1"))
+    cache.signed_out(Revision("restored", 7))
+    assert not find(cache, "other")
+    keep(cache, "other", good("s-1"))
+    assert find(cache, "other")
+
+
+def test_a_new_stream_of_another_store_awaits_no_sign_out_of_the_old(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    cache.signed_out(Revision("store", 5))
+    cache.broke()
+    cache.opened()
+    assert cache.take(hello(3))
+    assert cache.take(checkpoint(clocks.wall, 3))
+    keep(cache, "a", good("s-1", sequence=3))
+    assert not find(cache, "a")
+    restored = hello()
+    restored.hello.revision.store_id = "restored"
+    assert cache.take(restored)
+    beat = checkpoint(clocks.wall)
+    beat.checkpoint.revision.store_id = "restored"
+    assert cache.take(beat)
+    evidence = Evidence(EvidenceSource.LOCAL, Revision("restored", 0))
+    session = good("s-1").outcome
+    assert isinstance(session, Session)
+    keep(cache, "a", Verdict(session, evidence))
+    assert find(cache, "a")
+
+
 @pytest.mark.parametrize("claims", ["{}", '{"name": "' + "x" * 1000 + '"}'], ids=["small", "large"])
 def test_the_estimate_of_the_bytes_is_no_less_than_they_are(clocks: Clocks, claims: str) -> None:
     cache = fed(clocks, entries=5000)
