@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError
 
 from sidegate import forking
 from sidegate.channels import CHANNEL_OPTIONS
-from sidegate.errors import ForkUnsupported
 from sidegate.failures import failure_of
 from sidegate.feed_calls import WATCH_PATH, Pauses
 from sidegate.shared_near_cache import SharedNearCache
@@ -73,10 +72,10 @@ class Feed:
         self._watches.add(watch)  # first, for it has a say in where a stream begins
         try:
             self.follow()
-        except ForkUnsupported:
+            self._watches.run(self.follow)
+        except BaseException:
             self._watches.remove(watch)
             raise
-        self._watches.run(self.follow)
 
     def unwatch(self, watch: Watch) -> None:
         """Watch no more. It is not told any more, unless that is just happening."""

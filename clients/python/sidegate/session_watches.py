@@ -6,7 +6,7 @@ Pure, like NearCache: messages, verdicts and clock readings go in, ends and ques
 from collections.abc import Iterable, Sequence
 
 from sidegate.digests import SESSION, TENANT, USER, digest_of
-from sidegate.errors import ClientClosed, SidegateError
+from sidegate.errors import SidegateError
 from sidegate.fields import revision_message
 from sidegate.recent_revocations import RecentRevocations
 from sidegate.v1 import feed_pb2
@@ -35,6 +35,7 @@ class SessionWatches:
         self._by_digest: dict[bytes, dict[Watch, None]] = {}
         self._expiries = Expiries()
         self._suspects: dict[Watch, None] = {}
+        self._unanswered: dict[Watch, None] = {}
         self._ends: list[tuple[Watch, WatchEnd]] = []
         self._recent = RecentRevocations()
         self._salt = b""
@@ -57,10 +58,10 @@ class SessionWatches:
         self._forget(watch)
         self._ends = [end for end in self._ends if end[0] is not watch]
 
-    def close(self) -> None:
-        """End all of them."""
+    def end_all(self, end: WatchEnd) -> None:
+        """End all of them in one way."""
         for watch in tuple(self._watches):
-            self._end(watch, ClientClosed("the client was closed"))
+            self._end(watch, end)
 
     # The feed.
 
@@ -136,12 +137,17 @@ class SessionWatches:
                 asked.append((watch, watch.question))
         return asked
 
+    def ask_again(self) -> None:
+        """Let `questions` return those too that were asked and not answered."""
+        self._suspects.update(self._unanswered)
+        self._unanswered.clear()
+
     def answer(self, watch: Watch, outcome: Verdict | SidegateError) -> None:
         """Take in what the sidecar said. An error is no evidence: the question is to be asked again."""
         if watch not in self._watches:
             return
         if not isinstance(outcome, Verdict):
-            self._suspects[watch] = None
+            self._unanswered[watch] = None
         elif isinstance(outcome.outcome, Rejection):
             self._reject(watch, outcome.outcome)
         elif watch not in self._suspects:  # as it is if something came meanwhile
@@ -253,6 +259,7 @@ class SessionWatches:
     def _forget(self, watch: Watch) -> None:
         self._watches.pop(watch, None)
         self._suspects.pop(watch, None)
+        self._unanswered.pop(watch, None)
         self._expiries.remove(watch)
         for _, digest in watch.digests:
             watches = self._by_digest.get(digest, {})

@@ -3,6 +3,7 @@ watches. It runs while there are watches. Both kinds of client have one, for the
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,22 +12,22 @@ import grpc
 
 from sidegate.calls import Call
 from sidegate.channels import CHANNEL_OPTIONS
-from sidegate.errors import ClientClosed, SidegateError
+from sidegate.errors import ClientClosed, SidegateError, VerificationUnavailable
 from sidegate.failures import failure_of
 from sidegate.feed_calls import WATCH_REQUEST, Pauses
 from sidegate.fields import revision_message
 from sidegate.session_watches import SessionWatches
 from sidegate.v1.feed_pb2 import WatchRevocationsRequest, WatchRevocationsResponse
 from sidegate.v1.verification_pb2 import VerifyRequest
-from sidegate.verdicts import Verdict
+from sidegate.verdicts import NextAction, Verdict
 from sidegate.verification_calls import verify_together
 from sidegate.watch import Watch
-from sidegate.watching import WatchEnd
+from sidegate.watching import SessionEnded, SessionEndReason, WatchEnd
 
 MAX_BATCH = 256  # verification.proto
 ASK_SECONDS = 2.0  # what one batch of questions may take; it is asked again until it is answered
 LOOK_SECONDS = 1.0  # between two looks at the clock, which may be set, and at the feed, which may be stalled
-STOP_SECONDS = 1.0  # no question is waited for longer than a sidecar takes
+STOP_SECONDS = 1.0  # a cancelled call ends at once; a callback may take longer, and is then not waited for
 
 _log = logging.getLogger("sidegate")
 
@@ -47,6 +48,7 @@ class WatchThread:
         self._closed = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self._call: grpc.Future[bytes] | None = None
 
     def add(self, watch: Watch) -> None:
         """Watch from now on; to be followed by `run`. Raises: ClientClosed."""
@@ -63,8 +65,9 @@ class WatchThread:
         """
         with self._changed:
             if self._thread is None and len(self._watches) and not self._stopping:
-                self._thread = threading.Thread(target=self._run, args=(follow,), name="sidegate-watches", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, args=(follow,), name="sidegate-watches", daemon=True)
+                thread.start()
+                self._thread = thread
             self._changed.notify_all()
 
     def remove(self, watch: Watch) -> None:
@@ -77,18 +80,13 @@ class WatchThread:
         """End all watches, and take no other. Waits until they are told, for a second at most."""
         with self._changed:
             self._closed = True
-            self._watches.close()
-            self._changed.notify_all()
-            thread = self._thread
-        _join(thread)
+            self._watches.end_all(ClientClosed("the client was closed"))
+        self._join()
 
     def before_fork(self) -> None:
         """End the thread until `after_fork_in_parent`. The watches stay, for the parent."""
-        with self._changed:
-            self._stopping = True
-            self._changed.notify_all()
-            thread = self._thread
-        _join(thread)
+        self._stopping = True
+        self._join()
 
     def after_fork_in_parent(self, follow: Callable[[], None]) -> None:
         """Go on. The argument is that of `run`."""
@@ -116,11 +114,34 @@ class WatchThread:
         with self._changed:
             self._watches.broke()
 
+    def _join(self) -> None:
+        """Wait until the thread has seen that it is to end, for a second at most."""
+        with self._changed:
+            self._changed.notify_all()
+            thread = self._thread
+            if self._call is not None:
+                self._call.cancel()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(STOP_SECONDS)
+
     def _run(self, follow: Callable[[], None]) -> None:
+        try:
+            self._serve(follow)
+        except BaseException:
+            # E.g. the feed's thread cannot be started. A connection must not outlive its session for that.
+            with self._changed:
+                self._watches.end_all(SessionEnded(SessionEndReason.UNVERIFIABLE, NextAction.REFRESH))
+                ends = self._watches.ends()
+                self._thread = None
+            for watch, end in ends:
+                _tell(watch, end)
+            raise
+
+    def _serve(self, follow: Callable[[], None]) -> None:
         follow()  # which waits for the end of a fork; until then nobody may open a channel
         with grpc.insecure_channel(self._address, CHANNEL_OPTIONS) as channel:
             pauses = Pauses()
-            ask_again_at = 0.0  # of the monotonic clock
+            ask_again_at = math.inf  # of the monotonic clock
             while True:
                 asked: list[tuple[Watch, VerifyRequest]] = []
                 with self._changed:
@@ -131,7 +152,9 @@ class WatchThread:
                             self._thread = None
                             return
                         if time.monotonic() >= ask_again_at:
-                            asked = self._watches.questions(MAX_BATCH)
+                            ask_again_at = math.inf
+                            self._watches.ask_again()
+                        asked = self._watches.questions(MAX_BATCH)
                         if not asked:
                             self._changed.wait(self._pause(ask_again_at))
                 for watch, end in ends:
@@ -140,34 +163,39 @@ class WatchThread:
                     if self._ask(channel, asked):
                         pauses.worked()
                     else:
-                        ask_again_at = time.monotonic() + pauses.after(None)
+                        ask_again_at = min(ask_again_at, time.monotonic() + pauses.after(None))
                 follow()
 
     def _pause(self, ask_again_at: float) -> float:
         """Seconds until there may be something to do that nobody will notify of."""
-        until = [LOOK_SECONDS]
-        if (expiry := self._watches.next_expiry()) is not None:
-            until.append(expiry - self._wall())
-        if (left := ask_again_at - time.monotonic()) > 0:
-            until.append(left)
-        return max(0.0, min(until))
+        expiry = self._watches.next_expiry()
+        until_expiry = math.inf if expiry is None else expiry - self._wall()
+        return max(0.0, min(LOOK_SECONDS, until_expiry, ask_again_at - time.monotonic()))
 
     def _ask(self, channel: grpc.Channel, asked: list[tuple[Watch, VerifyRequest]]) -> bool:
         """Ask the sidecar about sessions. Whether all of them were answered."""
         call = verify_together([question for _, question in asked])
-        outcomes = _outcomes(channel, call, len(asked))
+        ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(call.path)
+        answer = ask.future(call.request, timeout=ASK_SECONDS)
         with self._changed:
+            self._call = answer
+            if self._stopping or self._closed:  # set before there was a call to cancel
+                answer.cancel()
+        outcomes = _outcomes(answer, call, len(asked))
+        with self._changed:
+            self._call = None
             for (watch, _), outcome in zip(asked, outcomes, strict=True):
                 self._watches.answer(watch, outcome)
         return all(isinstance(outcome, Verdict) for outcome in outcomes)
 
 
 def _outcomes(
-    channel: grpc.Channel, call: Call[list[Verdict | SidegateError]], count: int
+    answer: "grpc.Future[bytes]", call: Call[list[Verdict | SidegateError]], count: int
 ) -> list[Verdict | SidegateError]:
-    ask: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(call.path)
     try:
-        return call.result(ask(call.request, timeout=ASK_SECONDS))
+        return call.result(answer.result())
+    except grpc.FutureCancelledError:
+        return [VerificationUnavailable("the call was cancelled", code="CANCELLED")] * count
     except grpc.RpcError as error:
         return [call.explain(failure_of(error))] * count
     except SidegateError as error:  # the answer cannot be read
@@ -177,11 +205,7 @@ def _outcomes(
 def _tell(watch: Watch, end: WatchEnd) -> None:
     try:
         watch.tell(end)
-    except Exception as error:  # noqa: BLE001 - whatever a callback raises must not keep the others from being told
+    # Not even SystemExit, which would end this thread and nothing else.
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever one raises, the others must be told
         # Its text may hold anything, and so may its trace.
         _log.error("a callback of watch_session raised %s", type(error).__name__)
-
-
-def _join(thread: threading.Thread | None) -> None:
-    if thread is not None and thread is not threading.current_thread():
-        thread.join(STOP_SECONDS)

@@ -197,6 +197,8 @@ def test_an_outage_ends_nothing_and_is_asked_about_again(world: World) -> None:
     for _ in range(3):
         assert world.asked() == [(watch, 5)]
         world.watches.answer(watch, VerificationUnavailable("nobody there", code="UNAVAILABLE"))
+        assert world.asked() == []  # it does not keep others waiting
+        world.watches.ask_again()
     world.watches.broke()
     assert (world.ends(), world.asked()) == ([], [])
     world.take(hello(7))
@@ -229,6 +231,7 @@ def test_an_answer_for_a_watch_that_is_over_says_nothing(world: World) -> None:
     world.watches.remove(watch)
     world.watches.answer(watch, refused(RejectionReason.USER_REVOKED))
     world.watches.answer(watch, VerificationUnavailable("nobody there", code="UNAVAILABLE"))
+    world.watches.ask_again()
     assert (world.ends(), world.asked(), len(world.watches)) == ([], [], 0)
 
 
@@ -489,11 +492,12 @@ def test_a_token_that_expires_before_it_is_asked_with_answers_nothing(world: Wor
 # The rest.
 
 
-def test_closing_ends_every_watch_and_says_nothing_of_the_sessions(world: World) -> None:
+def test_all_watches_can_be_ended_at_once(world: World) -> None:
     world.add()
     world.add(token="t")
-    world.watches.close()
-    assert [type(end) for end in world.ends()] == [ClientClosed] * 2
+    end = ClientClosed("the client was closed")
+    world.watches.end_all(end)
+    assert world.ends() == [end] * 2
     assert len(world.watches) == 0
 
 

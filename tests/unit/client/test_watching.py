@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import queue
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,6 +24,7 @@ from sidegate import (
     SessionWatch,
     near_cache,
 )
+from sidegate.feed_thread import Feed
 
 from tests.unit.client.feed_server import PATIENCE_SECONDS, FeedServer
 from tests.unit.client.test_forking import run
@@ -273,15 +275,19 @@ def test_a_callback_that_fails_keeps_nobody_from_being_told(
     def fail(_: object) -> None:
         raise KeyError("a secret")
 
+    def leave(_: object) -> None:
+        sys.exit()
+
     told = Told()
     client.watch_session(client.verify("s-1"), on_end=fail)
+    client.watch_session(client.verify("s-1"), on_end=leave)
     watch(client, "s-1", told)
     server.wait_for_stream(1)
     with caplog.at_level(logging.ERROR, "sidegate"):
         server.revoke("s-1")
         assert told.next() == REVOKED
-    assert caplog.messages == ["a callback of watch_session raised KeyError"]
-    assert [record.exc_info for record in caplog.records] == [None]
+    assert caplog.messages == [f"a callback of watch_session raised {name}" for name in ("KeyError", "SystemExit")]
+    assert [record.exc_info for record in caplog.records] == [None, None]
 
 
 def test_a_feed_that_stalls_is_noticed_although_nobody_calls(
@@ -291,6 +297,54 @@ def test_a_feed_that_stalls_is_noticed_although_nobody_calls(
     server.beating = False
     with SessionClient(server.target, timeout=20.0) as client, watch(client, "s-1", Told()):
         server.wait_for_stream(2)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which says that it was told of
+def test_watches_that_nobody_can_serve_any_more_end(
+    client: SessionClient, server: FeedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = threading.Event()
+    follow = Feed.follow
+
+    def follow_or_fail(feed: Feed) -> None:
+        if broken.is_set():
+            raise RuntimeError("can't start new thread")
+        follow(feed)
+
+    monkeypatch.setattr(Feed, "follow", follow_or_fail)
+    told, later = Told(), Told()
+    session = client.verify("s-2")
+    watch(client, "s-1", told)
+    server.wait_for_stream(1)
+    broken.set()
+    assert told.next() == SessionEnded(SessionEndReason.UNVERIFIABLE, NextAction.REFRESH)
+    until(lambda: not watchers())
+    with pytest.raises(RuntimeError, match="new thread"):
+        client.watch_session(session, on_end=later)
+    broken.clear()
+    client.watch_session(session, on_end=later)
+    server.revoke("s-2")
+    assert later.reason() is SessionEndReason.SESSION_REVOKED
+    assert later.empty()
+
+
+def test_a_question_under_way_holds_up_neither_close_nor_fork(client: SessionClient, server: FeedServer) -> None:
+    told = Told()
+    session = client.verify("s-1")
+    server.decided.clear()
+    server.held.clear()
+    client.watch_session(session, "s-1", on_end=told)
+    assert server.decided.wait(PATIENCE_SECONDS)
+    (asking,) = watchers()
+    client.before_fork()
+    assert not asking.is_alive()
+    client.after_fork(in_child=False)
+    assert told.empty()
+    server.decided.clear()
+    assert server.decided.wait(PATIENCE_SECONDS)  # it asks anew
+    client.close()
+    assert isinstance(told.next(), ClientClosed)
+    assert not watchers()
 
 
 def test_what_is_no_token_is_refused_at_once(client: SessionClient) -> None:
