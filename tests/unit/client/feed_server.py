@@ -65,6 +65,7 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
         verification: Any = Unscripted()  # of all but these
         verification.Verify = self._verify
         verification.BatchVerify = self._batch_verify
+        verification.SignOut = self._sign_out
         verification_pb2_grpc.add_VerificationServiceServicer_to_server(verification, self._server)
         self._server.add_insecure_port(address)
         self.target = address
@@ -168,6 +169,13 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
             for question in request.requests
         ]
         return verification_pb2.BatchVerifyResponse(results=results)
+
+    def _sign_out(
+        self, request: verification_pb2.SignOutRequest, context: grpc.ServicerContext
+    ) -> verification_pb2.SignOutResponse:
+        """The feed is for the test to tell."""
+        self.revoke(request.access_token, telling=False)
+        return verification_pb2.SignOutResponse(revoked_count=1, revision=self.revision())
 
     def _decide(self, handle: str) -> verification_pb2.VerifyResponse:
         if handle in self.revoked:

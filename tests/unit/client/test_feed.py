@@ -78,6 +78,17 @@ def test_a_revocation_ends_a_kept_verdict(client: SessionClient, server: FeedSer
     assert caught.value.reason is RejectionReason.SESSION_REVOKED
 
 
+def test_what_this_client_signed_out_is_refused_before_the_feed_tells_it(
+    client: SessionClient, server: FeedServer
+) -> None:
+    fill(client)
+    server.beating = False  # so the feed tells nothing more, and is not late for 3 s
+    client.sign_out("s-1")
+    with pytest.raises(SessionRejected) as caught:
+        client.verify("s-1")
+    assert caught.value.reason is RejectionReason.SESSION_REVOKED
+
+
 def test_an_answer_that_a_revocation_overtook_is_not_kept(sync_client: SessionClient, server: FeedServer) -> None:
     fill(sync_client)
     server.held.clear()
