@@ -141,7 +141,7 @@ class WatchThread:
         follow()  # which waits for the end of a fork; until then nobody may open a channel
         with grpc.insecure_channel(self._address, CHANNEL_OPTIONS) as channel:
             pauses = Pauses()
-            ask_again_at = math.inf  # of the monotonic clock
+            ask_again_at = 0.0  # of the monotonic clock; at once what a thread before this one left unanswered
             while True:
                 asked: list[tuple[Watch, VerifyRequest]] = []
                 with self._changed:
