@@ -19,9 +19,9 @@ from sidegate.gathering import (
     Lane,
     Outcome,
     expired,
-    may_wait_for_store,
     seconds_until,
 )
+from sidegate.lanes import Lanes
 from sidegate.targets import Target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Verdict
@@ -48,8 +48,7 @@ class AsyncBatching:
 
     def __init__(self, target: Target) -> None:
         self.loop = asyncio.get_running_loop()
-        self._prompt = _Lane(self.loop, target)
-        self._store = _Lane(self.loop, target)
+        self._lanes = Lanes(partial(_Lane, self.loop, target))
 
     async def ask(self, question: VerifyRequest, seconds: float, run: Run) -> Verdict:
         """The verdict. Raises: what `verify` does.
@@ -59,11 +58,12 @@ class AsyncBatching:
         """
         now = self.loop.time()
         deadline = now + seconds
-        lane = self._store if may_wait_for_store(question) else self._prompt
+        lane = self._lanes.lane_of(question)
         attempts: Attempts | None = None
         while True:
             outcome = await lane.ask(question, now, deadline, run)
             if isinstance(outcome, Verdict):
+                self._lanes.learn(lane, question, outcome)
                 return outcome
             if isinstance(outcome, Failed):
                 raise outcome.error

@@ -6,6 +6,7 @@ longer than they asked for. Whoever comes while nobody waits and nothing is in f
 
 import threading
 import time
+from functools import partial
 from typing import Protocol, TypeVar
 
 from sidegate import verification_calls
@@ -18,9 +19,9 @@ from sidegate.gathering import (
     Lane,
     Outcome,
     expired,
-    may_wait_for_store,
     seconds_until,
 )
+from sidegate.lanes import Lanes
 from sidegate.targets import Target
 from sidegate.v1.verification_pb2 import VerifyRequest
 from sidegate.verdicts import Verdict
@@ -44,8 +45,7 @@ class BlockingBatching:
     """
 
     def __init__(self, target: Target) -> None:
-        self._prompt = _Lane(target)
-        self._store = _Lane(target)
+        self._lanes = Lanes(partial(_Lane, target))
 
     def ask(self, question: VerifyRequest, seconds: float, run: Run) -> Verdict:
         """The verdict. Raises: what `verify` does.
@@ -54,11 +54,12 @@ class BlockingBatching:
             run: Sends calls. Handed in, because a client that this object held would be collected late.
         """
         deadline = time.monotonic() + seconds
-        lane = self._store if may_wait_for_store(question) else self._prompt
+        lane = self._lanes.lane_of(question)
         attempts: Attempts | None = None
         while True:
             outcome = lane.ask(question, deadline, run)
             if isinstance(outcome, Verdict):
+                self._lanes.learn(lane, question, outcome)
                 return outcome
             if isinstance(outcome, Failed):
                 raise outcome.error

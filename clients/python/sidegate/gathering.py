@@ -37,11 +37,6 @@ _PAUSES_SECONDS = (0.05, 0.15)
 CallerT = TypeVar("CallerT")
 
 
-def may_wait_for_store(question: VerifyRequest) -> bool:
-    """Whether the sidecar may have to ask its database, so that whoever shares a batch with the question waits too."""
-    return question.check_database or question.HasField("at_least_as_fresh")
-
-
 def may_share(question: VerifyRequest) -> bool:
     """Whether a question may travel with others. One that the sidecar cannot take would have it refuse them all."""
     return len(question.accepted_audiences) <= MAX_AUDIENCES and question.ByteSize() <= MAX_SHARED_BYTES

@@ -193,6 +193,21 @@ async def test_questions_for_the_database_travel_by_themselves(world: World) -> 
         task.cancel()
 
 
+async def test_tokens_of_a_key_that_may_be_unknown_travel_by_themselves(world: World) -> None:
+    stranger, plain = world.ask("stranger.a.b"), world.ask("plain")
+    held, arrival = await world.wire.arrival(0), await world.wire.arrival(1)
+    assert (held.tokens, arrival.tokens) == (["stranger.a.b"], ["plain"])
+    world.wire.answer(arrival)
+    assert user_of(await plain) == "plain"
+    world.wire.answer(held)
+    assert user_of(await stranger) == "stranger.a.b"
+    known, plain = world.ask("stranger.c.d"), world.ask("plain")
+    together = await world.wire.arrival(2)
+    assert together.tokens == ["stranger.c.d", "plain"]
+    world.wire.answer(together)
+    await asyncio.gather(known, plain)
+
+
 async def test_one_bad_item_does_not_hurt_its_neighbours(world: World) -> None:
     good, bad, wrong = (world.ask(token) for token in ("good", "bad", "wrong"))
     arrival = await world.wire.arrival(0)

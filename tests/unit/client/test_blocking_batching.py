@@ -32,7 +32,7 @@ class World:
 
     def ask_and_wait(self, token: str, *, seconds: float = 60.0) -> "Future[Verdict]":
         """Ask while a call is in flight, and return once the question waits for the next."""
-        lane: Any = vars(self._batching)["_prompt"]
+        lane: Any = vars(self._batching)["_lanes"].prompt
         waiting: dict[object, None] = lane._lane._waiting
         before = len(waiting)
         asked = self.ask(token, seconds=seconds)
@@ -133,6 +133,22 @@ def test_questions_for_the_database_travel_by_themselves(world: World) -> None:
     assert result(plain) == "b"
     world.wire.answer(world.wire.arrival(0))
     assert result(slow) == "a"
+
+
+def test_tokens_of_a_key_that_may_be_unknown_travel_by_themselves(world: World) -> None:
+    stranger = world.ask("stranger.a.b")
+    held = world.wire.arrival(0)
+    plain = world.ask("plain")
+    world.wire.answer(world.wire.arrival(1))
+    assert result(plain) == "plain"
+    world.wire.answer(held)
+    assert result(stranger) == "stranger.a.b"
+    known = world.ask("stranger.c.d")  # whose key is known now
+    world.wire.arrival(2)
+    following = world.ask_and_wait("also plain")
+    world.wire.answer(world.wire.arrival(2))
+    world.wire.answer(world.wire.arrival(3))
+    assert (result(known), result(following)) == ("stranger.c.d", "also plain")
 
 
 def test_one_bad_item_does_not_hurt_its_neighbours(world: World) -> None:

@@ -81,7 +81,7 @@ def verify_in_company():
 for _ in range(FORKS):
     outcomes = []
     control.verify("hold")
-    lane = eager._batching._prompt._lane
+    lane = eager._batching._lanes.prompt._lane
     threads = []
     for number in range(ASKING):
         threads.append(threading.Thread(target=ask, args=(f"held-{number}",)))
@@ -110,7 +110,7 @@ control = AsyncSessionClient(TARGET, timeout=20, near_cache=False, batching=Fals
 async def main():
     await control.verify("hold")
     await eager.verify("s")
-    lane = eager._batching._prompt._lane
+    lane = eager._batching._lanes.prompt._lane
     asked = []
     for number in range(ASKING):
         asked.append(asyncio.create_task(eager.verify(f"held-{number}")))

@@ -17,9 +17,7 @@ from sidegate.gathering import (
     Item,
     Lane,
     may_share,
-    may_wait_for_store,
 )
-from sidegate.v1.session_pb2 import Revision
 from sidegate.v1.verification_pb2 import BatchVerifyRequest, VerifyRequest
 from sidegate.verification_calls import MAX_TOKEN_BYTES
 
@@ -140,19 +138,6 @@ def test_a_full_batch_of_the_largest_questions_that_may_share_fits_into_a_messag
 )
 def test_what_the_sidecar_would_refuse_a_whole_batch_for_travels_alone(question: VerifyRequest, shares: bool) -> None:
     assert may_share(question) is shares
-
-
-@pytest.mark.parametrize(
-    ("question", "waits"),
-    [
-        (VerifyRequest(access_token="a"), False),
-        (VerifyRequest(access_token="a", check_database=True), True),
-        (VerifyRequest(access_token="a", at_least_as_fresh=Revision()), True),
-    ],
-    ids=["plain", "check_database", "at_least_as_fresh"],
-)
-def test_what_may_wait_for_the_store_is_known(question: VerifyRequest, waits: bool) -> None:
-    assert may_wait_for_store(question) is waits
 
 
 def test_a_slow_call_does_not_hold_up_the_next() -> None:
