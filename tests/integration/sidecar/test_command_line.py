@@ -336,7 +336,7 @@ def test_migrate_makes_a_store_and_says_so_once(folder: Path) -> None:
 
     assert (first.returncode, again.returncode, nowhere.returncode) == (OK, OK, UNAVAILABLE)
     assert first.stdout.startswith("applied 0001")
-    assert first.stdout.endswith("\nlimits: tokens live at most 24h, sessions 30d, leeway is at most 10s\n")
+    assert first.stdout.endswith("\nlimits: tokens live at most 24h, sessions 30d, leeway is at most 2s\n")
     assert again.stdout.startswith("the schema is up to date")
     assert "store_url is not set" in nowhere.stderr
     assert run_sidegate("migrate", folder=folder, SIDEGATE_LEEWAY="2m").returncode == USAGE

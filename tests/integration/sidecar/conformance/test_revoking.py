@@ -62,7 +62,7 @@ def test_the_sessions_of_a_user_are_refused_alike(world: World, user: str) -> No
     old = world.mint(user, f"{user}-1", iat=OLD)
     spared = world.mint(user, f"{user}-2", iat=OLD)
     unclear = world.mint(user, f"{user}-3")
-    ahead = world.mint(user, f"{user}-7", iat=In(7))
+    ahead = world.mint(user, f"{user}-7", iat=In(1))
     just_before = world.mint(user, f"{user}-8", iat=In(-4))
     somebody_elses = world.mint("somebody else", f"{user}-4", iat=OLD)
     world.admin.register_session(f"{user}-5", user, session_expire_time=now() + AN_HOUR)
