@@ -202,7 +202,7 @@ class StoreBesideModel(RuleBasedStateMachine):
     def logs_agree(self) -> None:
         if hasattr(self, "stores"):
             log = self.runner.run(log_of(next(self.stores)))
-            assert [replace(entry, entry_id=b"") for entry in log] == self.model.log
+            assert [entry._replace(entry_id=b"") for entry in log] == self.model.log
             page = self.runner.run(next(self.stores).read_log(1, 1))
             assert (page.head, page.horizon) == (self.model.head, self.model.horizon)
 

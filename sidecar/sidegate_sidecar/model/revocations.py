@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from sidegate_sidecar.model.times import Micros
 from sidegate_sidecar.model.verdicts import Revision
@@ -25,9 +26,10 @@ class RevocationKind(Enum):
     KEY = "k"
 
 
-@dataclass(frozen=True, slots=True)
-class LogEntry:
+class LogEntry(NamedTuple):
     """One entry of the revocation log, as far as an index needs it.
+
+    A tuple, for a million are made when a sidecar starts, and a frozen dataclass takes a microsecond longer each.
 
     Attributes:
         sequence: Its position; 1 is the first. Gap-free and in commit order.

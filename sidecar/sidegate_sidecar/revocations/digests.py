@@ -4,7 +4,7 @@ A Python set of a million digests takes 100 MB, holds the event loop for 24 ms w
 is dropped. Here they lie side by side in 65,536 byte strings: 20 MB, and no step touches more than one of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 from sidegate_sidecar.model import RevocationKind
@@ -26,28 +26,28 @@ class Digester:
         self._salt = salt
         # Hashed up to the subject: kinds and issuers are few, and this halves the cost of a digest.
         self._begun: dict[tuple[RevocationKind, str], blake2b] = {}
-        # The last one used; while a log is read it is most often the next one too, and looking it up costs a fifth.
-        self._kind, self._issuer, self._prefix = RevocationKind.SESSION, "", self._begin(RevocationKind.SESSION, "")
 
     def digest(self, kind: RevocationKind, issuer: str, subject: str) -> bytes:
         """The lengths keep ("ab", "c") and ("a", "bc") apart."""
-        if kind is not self._kind or issuer != self._issuer:
-            self._kind, self._issuer, self._prefix = kind, issuer, self._begin(kind, issuer)
-        whole = self._prefix.copy()
-        content = subject.encode()
-        whole.update(len(content).to_bytes(4, "big") + content)
-        return whole.digest()
+        [digest] = self.digests(kind, issuer, (subject,))
+        return digest
+
+    def digests(self, kind: RevocationKind, issuer: str, subjects: Iterable[str]) -> list[bytes]:
+        """Those of subjects of one kind and issuer, in order."""
+        prefix = self._begun.get((kind, issuer)) or self._begin(kind, issuer)
+        found: list[bytes] = []
+        for subject in subjects:
+            whole = prefix.copy()
+            content = subject.encode()
+            whole.update(len(content).to_bytes(4, "big") + content)
+            found.append(whole.digest())
+        return found
 
     def _begin(self, kind: RevocationKind, issuer: str) -> blake2b:
-        begun = self._begun.get((kind, issuer))
-        if begun is None:
-            content = issuer.encode()
-            begun = blake2b(
-                kind.value.encode() + len(content).to_bytes(4, "big") + content,
-                key=self._salt,
-                digest_size=DIGEST_BYTES,
-            )
-            self._begun[kind, issuer] = begun
+        content = issuer.encode()
+        begun = self._begun[kind, issuer] = blake2b(
+            kind.value.encode() + len(content).to_bytes(4, "big") + content, key=self._salt, digest_size=DIGEST_BYTES
+        )
         return begun
 
 
@@ -70,7 +70,19 @@ class DigestTable:
         position = self._find(bucket, digest)
         return None if position < 0 else self._value_at(bucket, position)
 
-    def raise_to(self, digest: bytes, value: int = 0) -> None:
+    def add(self, digests: Iterable[bytes]) -> None:
+        """Keep digests, in a table without numbers. In half the time that `raise_to` takes: most revocations are of
+        sessions, and a million are read when a sidecar starts.
+        """
+        buckets = self._buckets
+        for digest in digests:
+            number = digest[0] << 8 | digest[1]
+            bucket = buckets[number]
+            if digest not in bucket or self._find(bucket, digest) < 0:
+                buckets[number] = bucket + digest
+                self._length += 1
+
+    def raise_to(self, digest: bytes, value: int) -> None:
         """Keep a digest, and with it the greater of its number so far and this one."""
         number = digest[0] << 8 | digest[1]
         bucket = self._buckets[number]

@@ -6,30 +6,23 @@ already knows and learns nothing else.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 
 from sidegate_sidecar.model import Coverage, LogEntry, Micros, Revision, RevocationKind, Subject
 from sidegate_sidecar.revocations.digests import Digester, DigestTable
 
 INSTANT_BYTES = 8
 
+_KIND_AND_ISSUER = attrgetter("kind", "issuer")
+
 
 @dataclass(frozen=True, slots=True)
-class LimitedWatermark:
-    """Every session of a user begun at or before `revoke_time` is revoked, but only in one tenant, or but for one
-    session, or both. None: no limit, no exception.
-    """
+class SparingWatermark:
+    """Every session of a user begun at or before `revoke_time` is revoked, but for one. None: but for none."""
 
     revoke_time: Micros
-    tenant_id: str | None
     except_session_handle: str | None
-
-    def makes_superfluous(self, other: "LimitedWatermark") -> bool:
-        """Whether whatever `other` covers, this one covers too."""
-        return (
-            self.revoke_time >= other.revoke_time
-            and self.tenant_id in (None, other.tenant_id)
-            and self.except_session_handle in (None, other.except_session_handle)
-        )
 
 
 class RevocationIndex:
@@ -49,7 +42,9 @@ class RevocationIndex:
         self._digester = Digester(digest_salt)
         self._sessions = DigestTable()
         self._users = DigestTable(INSTANT_BYTES)  # the newest watermark without limit or exception
-        self._limited: dict[bytes, tuple[LimitedWatermark, ...]] = {}
+        # The others, by the tenant that they are limited to: never more than two, however often a user logs out all
+        # other devices.
+        self._limited: dict[bytes, dict[str | None, tuple[SparingWatermark, ...]]] = {}
         self._tenants = DigestTable(INSTANT_BYTES)
         self._keys = DigestTable()
 
@@ -70,7 +65,9 @@ class RevocationIndex:
             if entry.sequence != last + 1 and not last < entry.sequence <= horizon + 1:
                 raise ValueError(f"entry {entry.sequence} does not follow {last}")
             last = entry.sequence
-        digests = [self._take_in(entry) for entry in entries]
+        digests: list[bytes] = []
+        for (kind, issuer), some in groupby(entries, key=_KIND_AND_ISSUER):
+            digests += self._take_in(kind, issuer, list(some))
         if entries:
             self.revision = Revision(self.revision.store_id, last)
             self.last_entry_id = entries[-1].entry_id
@@ -115,38 +112,52 @@ class RevocationIndex:
     def _user_watermark(self, subject: Subject) -> Micros | None:
         digest = self._digester.digest(RevocationKind.USER, subject.issuer, subject.user_id)
         newest = self._users.get(digest)
-        for limited in self._limited.get(digest, ()):
-            if (
-                (newest is None or limited.revoke_time > newest)
-                and limited.tenant_id in (None, subject.tenant_id)
-                and (not subject.session_handle or limited.except_session_handle != subject.session_handle)
+        limited = self._limited.get(digest)
+        if limited is None:
+            return newest
+        handle = subject.session_handle
+        for watermark in (*limited.get(None, ()), *limited.get(subject.tenant_id, ())):
+            if (newest is None or watermark.revoke_time > newest) and (
+                not handle or watermark.except_session_handle != handle
             ):
-                newest = limited.revoke_time
+                newest = watermark.revoke_time
         return newest
 
-    def _take_in(self, entry: LogEntry) -> bytes:
-        kind = entry.kind
-        digest = self._digester.digest(kind, entry.issuer, entry.subject)
+    def _take_in(self, kind: RevocationKind, issuer: str, entries: Sequence[LogEntry]) -> list[bytes]:
+        """Entries of one kind and issuer. Together, for most of a long log is of one kind."""
+        digests = self._digester.digests(kind, issuer, [entry.subject for entry in entries])
         if kind is RevocationKind.SESSION:
-            self._sessions.raise_to(digest)
-        elif kind is RevocationKind.USER:
-            self._take_in_watermark(
-                digest, LimitedWatermark(entry.revoke_time, entry.tenant_id, entry.except_session_handle)
-            )
-        elif kind is RevocationKind.TENANT:
-            self._tenants.raise_to(digest, entry.revoke_time)
+            self._sessions.add(digests)
+        elif kind is RevocationKind.KEY:
+            self._keys.add(digests)
         else:
-            self._keys.raise_to(digest)
-        return digest
+            for entry, digest in zip(entries, digests, strict=True):
+                if kind is RevocationKind.TENANT:
+                    self._tenants.raise_to(digest, entry.revoke_time)
+                else:
+                    self._take_in_watermark(digest, entry)
+        return digests
 
-    def _take_in_watermark(self, digest: bytes, new: LimitedWatermark) -> None:
-        kept = tuple(old for old in self._limited.get(digest, ()) if not new.makes_superfluous(old))
-        newest = self._users.get(digest)
-        if new.tenant_id is None and new.except_session_handle is None:
-            self._users.raise_to(digest, new.revoke_time)
-        elif (newest is None or newest < new.revoke_time) and not any(old.makes_superfluous(new) for old in kept):
-            kept = (*kept, new)
-        if kept:
-            self._limited[digest] = kept
-        else:
-            self._limited.pop(digest, None)
+    def _take_in_watermark(self, digest: bytes, entry: LogEntry) -> None:
+        newest, limited = self._users.get(digest), self._limited.get(digest, {})
+        if entry.tenant_id is None and entry.except_session_handle is None:
+            self._users.raise_to(digest, entry.revoke_time)
+            if newer := {
+                tenant_id: kept
+                for tenant_id, watermarks in limited.items()
+                if (kept := tuple(each for each in watermarks if each.revoke_time > entry.revoke_time))
+            }:
+                self._limited[digest] = newer
+            else:
+                self._limited.pop(digest, None)
+        elif newest is None or newest < entry.revoke_time:
+            new = SparingWatermark(entry.revoke_time, entry.except_session_handle)
+            limited[entry.tenant_id] = _newest_two(*limited.get(entry.tenant_id, ()), new)
+            self._limited[digest] = limited
+
+
+def _newest_two(*watermarks: SparingWatermark) -> tuple[SparingWatermark, ...]:
+    """The newest, and the newest that spares another session: together they cover what all of them do."""
+    first = max(watermarks, key=lambda watermark: watermark.revoke_time)
+    others = [each for each in watermarks if each.except_session_handle != first.except_session_handle]
+    return first, *sorted(others, key=lambda watermark: -watermark.revoke_time)[:1]

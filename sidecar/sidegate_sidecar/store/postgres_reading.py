@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import starmap
 
 import asyncpg
 
@@ -29,6 +28,7 @@ GET_SESSION = query("postgres", "get_session")
 LIST_SESSIONS = query("postgres", "list_sessions")
 LIST_REVOCATIONS = query("postgres", "list_revocations")
 
+_KINDS = {kind.value: kind for kind in RevocationKind}  # calling the enumeration costs twenty times as much
 _AUDIT_CONDITIONS = {
     "issuer": "issuer = {}",
     "session_handle": "kind = 's' AND subject = {}",
@@ -108,7 +108,7 @@ async def read_log(connection: Connection, first: int, limit: int) -> LogPage:
     columns = zip(
         map(int, row["sequences"] or ()),
         map(bytes.fromhex, row["entry_ids"] or ()),
-        map(RevocationKind, row["kinds"] or ()),
+        map(_KINDS.__getitem__, row["kinds"] or ()),
         row["issuers"] or (),
         row["subjects"] or (),
         row["tenant_ids"] or (),
@@ -123,7 +123,7 @@ async def read_log(connection: Connection, first: int, limit: int) -> LogPage:
         head=row["head_sequence"],
         horizon=row["horizon_sequence"],
         removed=row["removed_entries"],
-        entries=tuple(starmap(LogEntry, columns)),
+        entries=tuple(map(LogEntry._make, columns)),
     )
 
 

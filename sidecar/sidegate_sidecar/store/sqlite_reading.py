@@ -70,18 +70,18 @@ async def look_up(connection: aiosqlite.Connection, subjects: Sequence[Subject])
 
 async def read_log(connection: aiosqlite.Connection, first: int, limit: int) -> LogPage:
     """A stretch of the log, its head and its horizon at the same moment."""
-    rows = list(await connection.execute_fetchall(READ_LOG, {"first": first, "limit": limit}))
+    [header, *rows] = await connection.execute_fetchall(READ_LOG, {"first": first, "limit": limit})
+    store_id, digest_salt, head, horizon, removed, *_ = header
     return LogPage(
-        store_id=rows[0]["store_id"],
-        digest_salt=rows[0]["digest_salt"],
-        head=rows[0]["head_sequence"],
-        horizon=rows[0]["horizon"],
-        removed=rows[0]["removed"],
+        store_id=store_id,
+        digest_salt=digest_salt,
+        head=head,
+        horizon=horizon,
+        removed=removed,
         # By position: a million entries are read when a sidecar starts, and names cost as much again.
         entries=tuple(
             LogEntry(sequence, entry_id, _KINDS[kind], issuer, subject, tenant_id, spared, revoke_time, forget_time)
-            for *_, sequence, entry_id, kind, issuer, subject, tenant_id, spared, revoke_time, forget_time in rows
-            if sequence is not None
+            for sequence, entry_id, kind, issuer, subject, tenant_id, spared, revoke_time, forget_time in rows
         ),
     )
 

@@ -59,17 +59,7 @@ class FeedBesideModel(WatchersBesideHistories):
 
     def write(self, entries: list[LogEntry]) -> None:
         for each in entries:
-            placed = LogEntry(
-                self.log.head + 1,
-                each.entry_id,
-                each.kind,
-                each.issuer,
-                each.subject,
-                each.tenant_id,
-                each.except_session_handle,
-                each.revoke_time,
-                each.forget_time,
-            )
+            placed = each._replace(sequence=self.log.head + 1)
             self.log.entries.append(placed)
             self.history().entries.append(placed)
         if self.log.wakes:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached
@@ -511,7 +510,7 @@ async def test_an_index_is_read_anew_when_enough_was_removed(worth: int, removed
 @in_virtual_time
 async def test_no_clock_of_ours_forgets_anything() -> None:
     log = ScriptedLog()
-    log.entries = [replace(entry(number), forget_time=number) for number in range(1, 101)]  # in January 1970
+    log.entries = [entry(number)._replace(forget_time=number) for number in range(1, 101)]  # in January 1970
     async with forgetting(log, 1) as follower:
         await asyncio.sleep(1000)
         assert is_picture_of(log, follower.index)

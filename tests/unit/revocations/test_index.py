@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sidegate_sidecar.model import Coverage, LogEntry, Revision, RevocationKind, Subject
 from sidegate_sidecar.revocations.digests import DIGEST_BYTES, Digester
-from sidegate_sidecar.revocations.index import LimitedWatermark, RevocationIndex
+from sidegate_sidecar.revocations.index import RevocationIndex
 
 from tests.unit.revocations.scripted_log import ISSUER, SALT, entry
 
@@ -124,26 +124,40 @@ def test_pages_make_the_same_index_as_one_reading(log: list[LogEntry], cut: int)
     assert len(paged) == len(whole)
 
 
-watermarks = st.builds(
-    LimitedWatermark, revoke_time=instants, tenant_id=optional_names, except_session_handle=optional_names
-)
+class Counted(str):
+    """A session handle that counts how often it is compared. Usable while nobody else compares."""
+
+    __slots__ = ()
+    comparisons = 0
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        Counted.comparisons += 1
+        return str.__ne__(self, other)
 
 
-def covers(watermark: LimitedWatermark, begun: int, tenant: str, handle: str) -> bool:
-    return (
-        begun <= watermark.revoke_time
-        and watermark.tenant_id in (None, tenant)
-        and (handle == "" or watermark.except_session_handle != handle)
-    )
-
-
-@UNHURRIED
-@given(watermarks, watermarks, instants, maybe_empty | st.just("other"), maybe_empty | st.just("other"))
-def test_a_superfluous_watermark_covers_nothing_of_its_own(
-    kept: LimitedWatermark, dropped: LimitedWatermark, begun: int, tenant: str, handle: str
+@pytest.mark.parametrize("tenant", [None, "acme"])
+def test_a_user_who_logs_out_other_devices_every_day_costs_no_more_than_who_did_twice(
+    tenant: str | None,
 ) -> None:
-    if kept.makes_superfluous(dropped) and covers(dropped, begun, tenant, handle):
-        assert covers(kept, begun, tenant, handle)
+    log = [
+        entry(0, kind=RevocationKind.USER, subject="a", tenant=tenant, spare=f"session-{number}", at=number)
+        for number in range(2000)
+    ]
+    index = index_of(log)
+
+    def coverage(handle: str) -> Coverage:
+        return index.coverage(Subject(ISSUER, handle, "a", "acme"))
+
+    Counted.comparisons = 0
+    assert coverage(Counted("another")).user_watermark == 1999
+    assert Counted.comparisons <= 2
+    assert [coverage(f"session-{number}").user_watermark for number in (1999, 1998, 0)] == [1998, 1999, 1999]
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
--- A page of the log, its head and its horizon, in one statement because one statement is one snapshot.
--- At least one row: with a NULL sequence if there is no entry to deliver.
+-- A page of the log after a row on the store itself, in one statement because one statement is one snapshot. Like this
+-- what the store has once is not read with each of a thousand entries.
 SELECT
-    store.store_id,
-    store.digest_salt,
-    store.head_sequence,
-    store.horizon,
-    store.removed,
-    entry.*
+    store_id,
+    digest_salt,
+    head_sequence,
+    horizon,
+    removed,
+    NULL,
+    NULL,
+    NULL,
+    NULL
 FROM store
-LEFT JOIN (
+UNION ALL
+SELECT *
+FROM (
     SELECT
         sequence,
         entry_id,
@@ -23,5 +28,4 @@ LEFT JOIN (
     WHERE sequence >= :first
     ORDER BY sequence
     LIMIT :limit
-) AS entry
-ORDER BY entry.sequence
+)
