@@ -12,7 +12,7 @@ from sidegate_sidecar.model import RevocationKind
 DIGEST_BYTES = 16
 
 _BUCKETS = 1 << 16  # by the digest's first two bytes; 15 digests in each at a million
-_SLICE = 64  # buckets: 1000 digests at a million
+_SLICE = 32  # buckets: 500 digests at a million
 
 
 class Digester:

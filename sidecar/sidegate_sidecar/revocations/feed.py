@@ -15,7 +15,7 @@ from sidegate_sidecar.revocations.journal import NOWHERE, KeySetChanged, Revoked
 
 CHECKPOINT_SECONDS = 0.9  # at least one a second is promised, and a timer can be late
 MAX_REVOCATIONS = 500  # in one message: about 1 ms of work and 11 kB
-SNAPSHOT_DIGESTS = 1000  # at least, in one chunk, and up to twice as many at a million: about 3 ms and 40 kB
+SNAPSHOT_DIGESTS = 500  # at least, in one chunk, and up to twice as many at a million: about 2 ms and 20 kB
 
 
 @dataclass(frozen=True, slots=True)
