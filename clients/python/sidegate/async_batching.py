@@ -108,6 +108,9 @@ class _Lane:
         self._target = target
         self._lane: Lane[_Caller] = Lane()
         self._departure: asyncio.Handle | None = None
+        self._deadlines: dict[_Caller, float] = {}  # of those who wait for an outcome
+        # One timer for all: to set one and cancel it costs as much as the rest of waiting.
+        self._expiry: asyncio.TimerHandle | None = None
 
     async def ask(self, question: VerifyRequest, now: float, deadline: float, run: Run) -> Outcome:
         """What becomes of a question. Raises: what its call fails with, if it travels alone."""
@@ -128,21 +131,38 @@ class _Lane:
         self._lane.join(item)
         if self._departure is None:
             self._depart_soon()
-        expiry = self._loop.call_at(deadline, self._expire, caller)
+        self._expire_at(deadline)
+        self._deadlines[caller] = deadline
         is_answered = False
         try:
             outcome = await caller.outcome
             is_answered = not isinstance(outcome, Failed)
             return outcome
         finally:
-            expiry.cancel()
+            del self._deadlines[caller]
             if not is_answered:
                 self._lane.withdraw(item)
                 if caller.journey is not None:
                     caller.journey.get_off()
 
-    def _expire(self, caller: _Caller) -> None:
-        caller.take(expired(self._target))
+    def _expire_at(self, deadline: float) -> None:
+        """Come back by that time at the latest."""
+        if self._expiry is not None:
+            if self._expiry.when() <= deadline:
+                return
+            self._expiry.cancel()
+        self._expiry = self._loop.call_at(deadline, self._expire, deadline)
+
+    def _expire(self, due: float) -> None:
+        """Tell those whose time is up, and come back for the others."""
+        self._expiry = None
+        now = max(due, self._loop.time())  # a timer may be early by the clock's resolution
+        for caller, deadline in self._deadlines.items():
+            if deadline <= now:
+                caller.take(expired(self._target))
+        later = [deadline for deadline in self._deadlines.values() if deadline > now]
+        if later:
+            self._expire_at(min(later))
 
     def _depart_soon(self) -> None:
         """Depart at the end of this turn: others may ask in it, and whoever has an answer now may ask again."""

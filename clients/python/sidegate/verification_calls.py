@@ -13,6 +13,7 @@ from sidegate.fields import (
     revision,
     revision_message,
     span,
+    text,
     texts,
 )
 from sidegate.records import SessionsEnded
@@ -56,12 +57,15 @@ def verify_request(
         TypeError: An argument is of the wrong type, e.g. a token in bytes.
         InvalidRequest: The token is empty, or another argument cannot be sent.
     """
-    request = verification_pb2.VerifyRequest(
-        check_database=check_database,
-        accepted_audiences=texts("accepted_audiences", audiences),
-        tenant_id=optional_text("tenant_id", tenant_id),
-        anti_csrf_token=optional_text("anti_csrf_token", anti_csrf_token),
-    )
+    request = verification_pb2.VerifyRequest()
+    if check_database:
+        request.check_database = check_database
+    if audiences != ():
+        request.accepted_audiences.extend(texts("accepted_audiences", audiences))
+    if tenant_id is not None:
+        request.tenant_id = text("tenant_id", tenant_id)
+    if anti_csrf_token is not None:
+        request.anti_csrf_token = text("anti_csrf_token", anti_csrf_token)
     if at_least_as_fresh is not None:
         request.at_least_as_fresh.CopyFrom(revision_message("at_least_as_fresh", at_least_as_fresh))
     if rejection := token_rejection(access_token):

@@ -303,6 +303,19 @@ async def test_who_runs_out_of_time_before_departure_is_not_sent(world: World) -
     await patient
 
 
+@pytest.mark.parametrize("hurry", [(0.02, 0.04, 60.0), (60.0, 0.04, 0.02)], ids=["first", "last"])
+async def test_each_runs_out_of_time_in_turn_whoever_came_first(world: World, hurry: tuple[float, ...]) -> None:
+    asked = {seconds: world.ask(f"within {seconds * 1000:.0f} ms", seconds=seconds) for seconds in hurry}
+    await world.wire.arrival(0)
+    for seconds in (0.02, 0.04):
+        with pytest.raises(VerificationUnavailable) as caught:
+            await asked[seconds]
+        assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert not asked[60.0].done()
+    world.wire.answer(world.wire.arrivals[0])
+    assert user_of(await asked[60.0]) == "within 60000 ms"
+
+
 async def test_a_cancelled_caller_does_not_hurt_the_others(world: World) -> None:
     one, other = world.ask("one"), world.ask("other")
     arrival = await world.wire.arrival(0)
