@@ -16,6 +16,7 @@ from sidegate_sidecar.rpc.messages import (
     response_from,
     revision_from,
     sign_out_demand_from,
+    write_response,
 )
 from sidegate_sidecar.rpc.status import status_from
 from sidegate_sidecar.sign_out import SignOut, SignOutScope
@@ -55,7 +56,15 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
                 limit=str(MAX_BATCH),
             )
         outcomes = await self._verifier.verify_batch([demand_from(item) for item in request.requests])
-        return v1.BatchVerifyResponse(results=[_result_from(outcome) for outcome in outcomes])
+        response = v1.BatchVerifyResponse()
+        for outcome in outcomes:
+            result = response.results.add()
+            if isinstance(outcome, Verdict):
+                write_response(outcome, result.response)
+            else:
+                status: Status = status_from(outcome)
+                result.error.CopyFrom(status)
+        return response
 
     async def SignOut(self, request: v1.SignOutRequest, context: Context) -> v1.SignOutResponse:
         """As verification.proto says."""
@@ -80,10 +89,3 @@ def _scope_from(scope: v1.SignOutScope.ValueType) -> SignOutScope:
     if scope not in _SCOPES:  # a newer client's: to end fewer sessions than it asked for would be no answer
         raise InvalidRequest("scope", "is none that this sidecar knows")
     return _SCOPES[scope]
-
-
-def _result_from(outcome: Verdict | Exception) -> v1.BatchVerifyResult:
-    if isinstance(outcome, Verdict):
-        return v1.BatchVerifyResult(response=response_from(outcome))
-    status: Status = status_from(outcome)
-    return v1.BatchVerifyResult(error=status)

@@ -155,8 +155,13 @@ def test_a_rejection_is_answered_by_name(reason: Reason, action: NextAction) -> 
     assert response.rejection.message == "why"
 
 
+def evidence_of(evidence: Evidence) -> session_pb2.Evidence:
+    rejection = Rejection(Reason.EXPIRED, NextAction.REFRESH, "why")
+    return messages.response_from(Verdict(rejection, evidence)).evidence
+
+
 def test_evidence_without_a_store_says_nothing_of_one() -> None:
-    evidence = messages.evidence_from(Evidence(Source.LOCAL, None, None, None))
+    evidence = evidence_of(Evidence(Source.LOCAL, None, None, None))
 
     assert evidence == session_pb2.Evidence(source=session_pb2.EVIDENCE_SOURCE_LOCAL)
     assert not evidence.HasField("revision")
@@ -164,7 +169,7 @@ def test_evidence_without_a_store_says_nothing_of_one() -> None:
 
 
 def test_evidence_at_the_beginning_of_a_log_says_so() -> None:
-    evidence = messages.evidence_from(Evidence(Source.LOCAL, Revision("s", 0), 0, None))
+    evidence = evidence_of(Evidence(Source.LOCAL, Revision("s", 0), 0, None))
 
     assert evidence.HasField("revision")
     assert evidence.HasField("revocation_lag")
