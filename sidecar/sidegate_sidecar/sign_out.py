@@ -17,7 +17,8 @@ from sidegate_sidecar.model import (
 )
 
 # The reason is for where a sign-out is forwarded: the actor there is whoever forwards it.
-ATTRIBUTION = Attribution(actor="self-sign-out", reason="signed out by the session's holder")
+_AUDIT_REASON = "signed out by the session's holder"
+ATTRIBUTION = Attribution(actor="self-sign-out", reason=_AUDIT_REASON)
 
 
 class SignOutScope(StrEnum):
