@@ -12,11 +12,11 @@ async def test_the_database_is_stopped_and_started(folder: Path, issuer: FakeIss
         scene.add_sidecar("a", database.url)
         scene.add_sidecar("b", database.url)
         with scene.load() as load:
-            load.wait_for_steps(100)
+            load.wait_for_steps(60)
             database.server.stop()
             try:
                 with scene.outage():
-                    load.wait_for_steps(100)
+                    load.wait_for_steps(60)
             finally:
                 database.server.start()
             scene.recover("database stopped")
@@ -31,7 +31,7 @@ async def test_the_database_is_killed(folder: Path, issuer: FakeIssuer, database
         scene.add_sidecar("b", database.url)
         with scene.load() as load:
             for _ in range(2):
-                load.wait_for_steps(100)
+                load.wait_for_steps(60)
                 database.server.kill()
                 try:
                     with scene.outage():

@@ -26,7 +26,7 @@ async def test_connections_are_killed_again_and_again(scene: Scene, database: Da
     scene.add_sidecar("a", database.url)
     scene.add_sidecar("b", database.url)
     with scene.load() as load:
-        load.wait_for_steps(100)
+        load.wait_for_steps(50)
         for _ in range(5):
             await database.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -43,10 +43,10 @@ async def test_a_link_is_black_holed_and_heals(scene: Scene, database: Database)
         scene.add_sidecar("a", database.url)
         scene.add_sidecar("b", behind(proxy, database))
         with scene.load() as load:
-            load.wait_for_steps(100)
+            load.wait_for_steps(50)
             proxy.black_hole()
             with scene.outage("b"):
-                load.wait_for_steps(150)
+                load.wait_for_steps(80)
             proxy.heal()
             scene.recover("link black-holed")
             load.wait_for_steps(50)
@@ -68,7 +68,7 @@ async def test_a_link_is_reset(scene: Scene, database: Database, fault: str) -> 
             else:
                 proxy.refuse()
                 with scene.outage("b"):
-                    load.wait_for_steps(100)
+                    load.wait_for_steps(60)
                 proxy.heal()
             scene.recover(f"link {fault}")
             load.wait_for_steps(50)
@@ -83,7 +83,7 @@ async def test_lost_notifications_lose_no_revocation(scene: Scene, database: Dat
         scene.add_sidecar("a", database.url)
         scene.add_sidecar("b", behind(proxy, database))
         with scene.load() as load:
-            load.wait_for_steps(200)
+            load.wait_for_steps(120)
         for _ in range(2):
             scene.recover(f"with {share:.0%} of the notifications lost")
         scene.check()

@@ -16,7 +16,7 @@ async def test_sidecars_work_through_a_pooler(folder: Path, issuer: FakeIssuer, 
             scene.add_sidecar("a", url)
             scene.add_sidecar("b", url)
             with scene.load() as load:
-                load.wait_for_steps(200)
+                load.wait_for_steps(100)
                 server.restart()
                 scene.recover("a database behind a pooler restarted")
                 load.wait_for_steps(50)

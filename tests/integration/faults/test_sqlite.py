@@ -12,10 +12,10 @@ def test_a_sidecar_is_killed_under_load(folder: Path, issuer: FakeIssuer) -> Non
         scene.add_sidecar("a", store_url)
         scene.add_sidecar("b", store_url)
         with scene.load() as load:
-            load.wait_for_steps(200)
+            load.wait_for_steps(80)
             with scene.downtime("b"):
                 scene.kill_sidecar("b")
-                load.wait_for_steps(100)
+                load.wait_for_steps(50)
             scene.recover("a sidecar killed")
-            load.wait_for_steps(100)
+            load.wait_for_steps(50)
         scene.check()
