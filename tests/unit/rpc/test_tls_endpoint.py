@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,11 @@ async def accepts(at: Listener) -> bool:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """Where files lie, and where temporary ones are made."""
-    files, temporary = tmp_path / "files", tmp_path / "t"
-    files.mkdir()
-    temporary.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    return files, temporary
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Path]]:
+    """Where files lie, and where temporary ones are made: by a short path, for a socket's has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="sg-") as temporary:
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        yield tmp_path, Path(temporary)
 
 
 @pytest.fixture
