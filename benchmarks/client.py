@@ -195,7 +195,7 @@ def report(kind: str, callers: int, figures: dict[str, Figures]) -> None:
         print(f"{kind:8} {callers:7} {name:11} {each}", flush=True)  # noqa: T201  # a benchmark is run for its table
     pairs = zip(figures["raw Verify"].p50s, figures["empty RPC"].p50s, strict=True)
     ratio = statistics.median(verify / empty for verify, empty in pairs)
-    print(f"{kind:8} {callers:7} raw Verify : empty RPC, p50  {ratio:.2f}", flush=True)  # noqa: T201  # likewise
+    print(f"{kind:8} {callers:7} raw Verify : empty RPC, p50  {ratio:.2f}", flush=True)  # noqa: T201  # it is run for its table
 
 
 async def measure_tasks(sidecar: Sidecar, tokens: Sequence[str], decode: Callable[[], object]) -> None:
