@@ -78,6 +78,7 @@ class LogFollower:
         self._next_reading: asyncio.Task[None] | None = None
         self._index: RevocationIndex | None = None
         self._removed_before = 0  # entries removed from the log before the index was read
+        self._left_stores: set[str] = set()  # those that turned out to be others: as many as backups were restored
         self._renewal: asyncio.Task[None] | None = None
         self._no_renewal_until = 0.0
         self._caught_up = asyncio.Event()  # set and replaced each time the index has stood at the head
@@ -173,7 +174,7 @@ class LogFollower:
         except NotRecognised as finding:
             if index is not None and finding.set_back:
                 _log.warning("revocation_log_set_back", store_id=index.revision.store_id)
-                await self._source.renew_identity(index.revision.store_id)
+                await self._renew_identity(index.revision.store_id)
             await self._load()
         self._caught_up.set()
         self._caught_up = asyncio.Event()
@@ -181,6 +182,15 @@ class LogFollower:
         if self._outage_logged:
             self._outage_logged = False
             _log.info("revocation_log_readable")
+
+    async def _renew_identity(self, left: str) -> None:
+        """See to it that the log goes by none of the ids under which it was set back: by the one that is left now, or,
+        where the same backup is restored again, by one that was left before.
+        """
+        self._left_stores.add(left)
+        page = await self._source.read_log(1, 1)
+        if page.store_id in self._left_stores:
+            await self._source.renew_identity(page.store_id)
 
     def _note(self, reached: Reached) -> None:
         self.journal.complete_at = reached.began

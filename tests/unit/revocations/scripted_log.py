@@ -103,7 +103,7 @@ class ScriptedLog:
         if self.down:
             raise StoreUnavailable("down")
         if self.store_id == store_id:
-            self.store_id = f"{store_id} renewed"
+            self.store_id = f"{store_id} renewed" + (f" {len(self.renewed)}" if self.renewed else "")
             self.salt = bytes([self.salt[0] + 1]) + self.salt[1:]
             self.renewed.append((self.store_id, self.entries))
 

@@ -476,6 +476,24 @@ async def test_compaction_while_the_index_loads_begins_the_load_anew() -> None:
 # Forgetting.
 
 
+@in_virtual_time
+async def test_a_backup_that_is_restored_again_does_not_bring_an_old_identity_back() -> None:
+    log = ScriptedLog()
+    log.append(10)
+    backup = list(log.entries[:5])
+    async with following(log) as follower:
+        seen = {log.store_id}
+        for _ in range(3):
+            log.entries, log.store_id = list(backup), "store-1"
+            log.append()
+            await asyncio.sleep(MOMENT)
+            assert log.store_id not in seen
+            assert is_picture_of(log, follower.index)
+            seen.add(log.store_id)
+            log.append(5)
+            await asyncio.sleep(MOMENT)
+
+
 @asynccontextmanager
 async def forgetting(log: ScriptedLog, worth: int) -> AsyncGenerator[LogFollower]:
     follower = LogFollower(log, monotonic=asyncio.get_running_loop().time, worth_forgetting=worth)
