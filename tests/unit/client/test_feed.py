@@ -257,11 +257,14 @@ def test_a_stream_that_breaks_the_contract_is_left(
 
 
 def test_closing_ends_the_feed(twins: Twins, server: FeedServer) -> None:
+    others = set(threading.enumerate())  # the feeds of clients that no other test has closed are not ours to count
     client = twins.session_client(server.target, timeout=20.0)
     fill(client)
+    feeds = [thread for thread in set(threading.enumerate()) - others if thread.name == "sidegate-feed"]
+    assert len(feeds) == 1
     client.close()
     assert server.wait_for_stream(1).ended.wait(PATIENCE_SECONDS)
-    assert not [thread for thread in threading.enumerate() if thread.name == "sidegate-feed"]
+    assert not feeds[0].is_alive()
     with pytest.raises(ClientClosed):
         client.verify("s-1")
     assert len(server.streams) == 1
