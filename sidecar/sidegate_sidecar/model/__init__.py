@@ -42,6 +42,7 @@ from sidegate_sidecar.model.times import (
     SECOND,
     Clock,
     Micros,
+    steady_clock,
     wall_clock,
 )
 from sidegate_sidecar.model.verdicts import (
@@ -95,5 +96,6 @@ __all__ = [
     "Subject",
     "Verdict",
     "VerificationKey",
+    "steady_clock",
     "wall_clock",
 ]

@@ -16,3 +16,14 @@ Clock: TypeAlias = Callable[[], Micros]
 def wall_clock() -> Micros:
     """The machine's own clock."""
     return time.time_ns() // 1000
+
+
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's CLOCK_MONOTONIC, which is what `time.monotonic` reads, stands still while the machine is suspended: what is
+hours old then would pass for new. CLOCK_BOOTTIME goes on (clock_gettime(2)). On macOS CLOCK_MONOTONIC does.
+"""
+
+
+def steady_clock() -> float:
+    """Seconds of a clock that never steps and runs through suspension. For every age that decides an acceptance."""
+    return time.clock_gettime(_STEADY)

@@ -5,14 +5,13 @@ page, the follower cannot miss what it was not told about.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import structlog
 
 from sidegate_sidecar.errors import ForeignRevision, RevisionNotReached, StoreUnavailable
-from sidegate_sidecar.model import SECOND, LogPage, Micros, Revision
+from sidegate_sidecar.model import SECOND, LogPage, Micros, Revision, steady_clock
 from sidegate_sidecar.revocations.index import RevocationIndex
 from sidegate_sidecar.revocations.journal import CAPACITY, Journal
 from sidegate_sidecar.revocations.reading import NotRecognised, Reached, extend, load
@@ -53,7 +52,7 @@ class LogFollower:
 
     Args:
         source: Where to read. Not owned: the caller closes it.
-        monotonic: Seconds of a clock that never steps.
+        monotonic: Seconds of a clock that never steps and runs through suspension.
         worth_forgetting: How many entries must have been removed from the log at least, and half as many as the index
             has, for another to be read.
         journal_capacity: How many events a watcher may fall behind.
@@ -66,7 +65,7 @@ class LogFollower:
         self,
         source: LogSource,
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = steady_clock,
         worth_forgetting: int = WORTH_FORGETTING,
         journal_capacity: int = CAPACITY,
     ) -> None:
@@ -226,6 +225,8 @@ class LogFollower:
                 if self._index is not old:
                     return
                 await extend(fresh, self._source, self._monotonic, until=old.revision.sequence)
+                if (fresh.revision, fresh.last_entry_id) != (old.revision, old.last_entry_id):
+                    return  # a backup was restored since that reading; the next one finds it
                 self._index, self._removed_before = fresh, reached.removed
             _log.info("revocation_index_renewed", entries=len(fresh), entries_before=len(old))
         except Exception as failure:  # noqa: BLE001 - the old index goes on; what it should have forgotten only takes room

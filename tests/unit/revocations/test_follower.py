@@ -1,6 +1,7 @@
 """The index follows the log: whole, in order, through outages and restored backups."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
@@ -315,6 +316,26 @@ async def test_a_page_that_does_not_reach_the_head_leaves_the_lag_as_it_is() -> 
         log.release()
 
 
+async def test_time_in_which_the_machine_is_suspended_is_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    """time.monotonic stands still in it."""
+    now = 1000.0
+    running_on: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+    def clock_gettime(clock: int) -> float:
+        assert clock == running_on
+        return now
+
+    monkeypatch.setattr(time, "clock_gettime", clock_gettime)
+    log = ScriptedLog()
+    follower = LogFollower(log)
+    await follower.reach(log.revision, 1)
+    assert follower.lag() == 0
+
+    now += 3600
+
+    assert follower.lag() == 3600 * SECOND
+
+
 # Restored backups.
 
 
@@ -614,6 +635,57 @@ async def test_an_index_read_anew_from_another_store_does_not_replace_one_that_w
         log.load_may_go_on.set()
         await asyncio.sleep(MOMENT)
         assert log.grows_before < 0
+        assert is_picture_of(log, follower.index)
+
+
+class RestoredWhenTheRenewalEnds(SlowToLoad):
+    """Gains three entries when the old index is brought up to date, and becomes another log before the new one is."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.restore_backup: Callable[[], None] | None = None
+
+    async def read_log(self, first: int, limit: int) -> LogPage:
+        if self.restore_backup is None or first != self.head:
+            return await super().read_log(first, limit)
+        self.append(3)
+        page = await super().read_log(first, limit)
+        self.restore_backup()
+        self.restore_backup = None
+        return page
+
+
+@pytest.mark.parametrize(
+    "appended",
+    [
+        pytest.param(0, id="a shorter log"),
+        pytest.param(2, id="as many entries, and others"),
+        pytest.param(5, id="more entries, and others"),
+    ],
+)
+@in_virtual_time
+async def test_an_index_read_anew_does_not_replace_one_that_has_read_more(appended: int) -> None:
+    """A backup is restored in the moment of renewal. Until all is read anew, what the old index has stays refused."""
+    log = RestoredWhenTheRenewalEnds(wakes=False)
+    log.append(100)
+
+    def restore_backup() -> None:
+        log.restore(len(log.entries) - 2)
+        log.append(appended)
+
+    async with forgetting(log, 10) as follower:
+        log.loading_from = log.head
+        log.compact(lambda each: each.sequence <= 80)
+        await asyncio.sleep(POLL_SECONDS + MOMENT)  # the renewal waits for its first page
+        log.restore_backup = restore_backup
+        log.load_may_go_on.set()
+        await until(lambda: log.restore_backup is None)
+        before = follower.index
+        await asyncio.sleep(MOMENT)
+        assert before is not None
+        assert follower.index is before
+        assert before.revision.sequence == 103
+        await asyncio.sleep(2 * POLL_SECONDS)
         assert is_picture_of(log, follower.index)
 
 
