@@ -45,6 +45,9 @@ def check_coverage(
     they cannot be compared; then the register decides, whose `create_time` and T were ordered under one lock. A token
     may be dated ahead by as much as the leeway and be taken for good, so that much after T nothing is clear of it.
 
+    A session that the register has as begun by T is covered, however late its token was issued: one that had ended
+    before T was not revoked by its handle, and its issuer may have refreshed it all the same.
+
     Args:
         facts: What the store knows, once it has been asked.
 
@@ -60,28 +63,36 @@ def check_coverage(
         raise Rejected(Reason.SESSION_REVOKED, "the session was revoked")
     ambiguous = False
     clear_after = max(policy.issuer_clock_skew, policy.leeway)
+    record = None if facts is None else _own_record(facts, subject)
     for watermark, reason, whose in (
         (coverage.user_watermark, Reason.USER_REVOKED, "user"),
         (coverage.tenant_watermark, Reason.TENANT_REVOKED, "tenant"),
     ):
-        if watermark is None or claims.begin_time > watermark + clear_after:
+        if watermark is None:
+            continue
+        if record is not None and record.create_time <= watermark:
+            raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")
+        if claims.begin_time > watermark + clear_after:
             continue
         if claims.begin_time < watermark - policy.issuer_clock_skew:
             raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")
         if facts is None:
             ambiguous = True
-        elif facts.record is None or (facts.record.user_id, facts.record.tenant_id) != (
-            subject.user_id,
-            subject.tenant_id,
-        ):
+        elif record is None:
             raise Rejected(
                 reason,
                 f"the token was issued within the clock skew of a revocation of its {whose}",
                 next_action=_after_ambiguity(policy),
             )
-        elif facts.record.create_time <= watermark:
-            raise Rejected(reason, f"the {whose}'s sessions of that time were revoked")
     return ambiguous
+
+
+def _own_record(facts: StoreFacts, subject: Subject) -> SessionRecord | None:
+    """What is registered under the handle, if that is the session of the token's own user and tenant."""
+    record = facts.record
+    if record is None or (record.user_id, record.tenant_id) != (subject.user_id, subject.tenant_id):
+        return None
+    return record
 
 
 def _after_ambiguity(policy: IssuerPolicy) -> NextAction:

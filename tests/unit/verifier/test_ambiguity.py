@@ -7,7 +7,7 @@ relative to T.
 from dataclasses import replace
 
 import pytest
-from sidegate_sidecar.errors import StoreUnavailable
+from sidegate_sidecar.errors import RevisionNotReached, StoreUnavailable
 from sidegate_sidecar.model import (
     SECOND,
     Coverage,
@@ -24,6 +24,7 @@ from sidegate_sidecar.model import (
 from tests.unit.tokens.minting import NOW, NOW_MICROS
 from tests.unit.verifier.fakes import (
     HANDLE,
+    HEAD,
     NOTHING,
     USER,
     Bench,
@@ -169,6 +170,29 @@ async def test_a_watermark_that_only_the_store_knows_is_judged_by_the_same_answe
 
     assert reason_of(await verdict) is Reason.USER_REVOKED
     assert len(bench.lookup.queries.made) == 1
+
+
+@by_user_and_by_tenant
+@pytest.mark.parametrize(
+    ("created", "whose", "revoked"),
+    [
+        pytest.param(0, {}, True, id="registered at T: revoked"),
+        pytest.param(1, {}, False, id="registered after T: good"),
+        pytest.param(0, {"user": "another"}, False, id="another user's: nothing to judge by"),
+        pytest.param(0, {"tenant": "another"}, False, id="another tenant's: nothing to judge by"),
+    ],
+)
+async def test_a_session_begun_by_t_is_revoked_though_it_had_ended_and_its_token_is_later(
+    kind: RevocationKind, subject: str, reason: Reason, created: Micros, whose: dict[str, str], revoked: bool
+) -> None:
+    """Only the sessions that are alive at T are revoked by their handles as well."""
+    bench, watermark = Bench(POLICY), T_OF_ZERO - 10 * SECOND
+    bench.revocations.revoke(kind, subject, at=watermark)
+    verdict = bench.begin(replace(DEMAND, at_least_as_fresh=HEAD))
+    (await bench.revocations.waits.next()).fail(RevisionNotReached("late"))
+    (await bench.lookup.queries.next()).answer(facts(watermark + created, **whose))
+
+    assert reason_of(await verdict) is reason if revoked else is_valid(await verdict)
 
 
 async def test_auth_time_is_compared_where_the_issuer_entry_names_it() -> None:
