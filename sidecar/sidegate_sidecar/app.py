@@ -5,6 +5,7 @@ import gc
 import signal
 from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import chain
@@ -25,7 +26,7 @@ from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.revocations.feed import RevocationFeed
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.forwarding import Forwarding
-from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service
+from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service, health_endpoint
 from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
 from sidegate_sidecar.rpc.verification import VerificationService
 from sidegate_sidecar.settings import Settings
@@ -37,6 +38,15 @@ VERSION = version("sidegate")  # once: it reads files, and the status is asked f
 READINESS_SECONDS = 0.05  # how often the sidecar looks whether it has become able to answer
 
 _log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a sidecar listens, with the ports that the system chose."""
+
+    data_plane: Sequence[Listener]
+    admin_plane: Sequence[Listener]
+    health: Sequence[Listener]
 
 
 class Sidecar:
@@ -55,8 +65,8 @@ class Sidecar:
         self._data_issuers = frozenset(issuer.policy.issuer for issuer in self._issuers if not issuer.admin_use)
         self._owned = AsyncExitStack()
 
-    async def start(self) -> tuple[list[Listener], list[Listener]]:
-        """Open the store, load keys and index in the background, serve. Where the data and admin planes listen.
+    async def start(self) -> Listening:
+        """Open the store, load keys and index in the background, serve. Where it listens.
 
         Serves at once, so that health can be asked; answers UNAVAILABLE and NOT_SERVING until it knows enough.
 
@@ -73,7 +83,7 @@ class Sidecar:
         """Drain and release everything, in the reverse order of its making."""
         await self._owned.aclose()
 
-    async def _start(self) -> tuple[list[Listener], list[Listener]]:
+    async def _start(self) -> Listening:
         settings = self._settings
         key_ring = KeyRing([issuer.keys for issuer in self._issuers])
         self._owned.push_async_callback(key_ring.close)
@@ -86,15 +96,17 @@ class Sidecar:
             feed = RevocationFeed(side.follower)
             key_ring.add_listener(feed.key_set_changed)
         administration = self._administration(key_ring, side)
+        health = [health_endpoint(settings.health_listen)] if settings.health_listen else []
         endpoints: list[Endpoint | TlsEndpoint] = [
             self._data_plane(key_ring, side, feed, administration or self._forwarding(side))
         ]
         if side is not None and administration is not None:
             endpoints += self._admin_plane(key_ring, side, administration, feed)
-        self._owned.push_async_callback(_stop_all, endpoints, feed, settings.shutdown_grace / SECOND)
-        bound = [await endpoint.start() for endpoint in endpoints]
-        self._in_background(_serve_when_ready(endpoints, self._data_issuers, key_ring, side))
-        return bound[0], list(chain.from_iterable(bound[1:]))
+        self._owned.push_async_callback(_stop_all, endpoints, health, feed, settings.shutdown_grace / SECOND)
+        data_plane, *admin_plane = [await endpoint.start() for endpoint in endpoints]
+        health_alone = [await endpoint.start() for endpoint in health]
+        self._in_background(_serve_when_ready([*endpoints, *health], self._data_issuers, key_ring, side))
+        return Listening(data_plane, list(chain(*admin_plane)), list(chain(*health_alone)))
 
     def _administration(self, key_ring: KeyRing, side: StoreSide | None) -> Administration | None:
         if side is None or not self._settings.admin_listen:
@@ -162,10 +174,8 @@ class Sidecar:
         self._owned.push_async_callback(end)
 
 
-async def run_until_signalled(
-    settings: Settings, started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]]
-) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. `started` is told where the data plane and the admin plane listen.
+async def run_until_signalled(settings: Settings, started: Callable[[Listening], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. `started` is told where it listens.
 
     Raises:
         StartupError: It cannot run like this.
@@ -177,7 +187,7 @@ async def run_until_signalled(
     sidecar = Sidecar(settings, signalled.set)
     listening = await sidecar.start()
     try:
-        await started(*listening)
+        await started(listening)
         await signalled.wait()
         _log.info("draining")
     finally:
@@ -204,13 +214,19 @@ def _feed(feed: RevocationFeed | None, *, snapshots: bool) -> Service:
     )
 
 
-async def _stop_all(endpoints: Sequence[Endpoint | TlsEndpoint], feed: RevocationFeed | None, grace: float) -> None:
-    """Together: the grace is the sidecar's, not each endpoint's. Health first, then those who watch."""
-    for endpoint in endpoints:
+async def _stop_all(
+    endpoints: Sequence[Endpoint | TlsEndpoint], health: Sequence[Endpoint], feed: RevocationFeed | None, grace: float
+) -> None:
+    """Together: the grace is the sidecar's, not each endpoint's. Health first, then those who watch.
+
+    What serves health alone says NOT_SERVING until the others have ended.
+    """
+    for endpoint in (*endpoints, *health):
         endpoint.set_serving(False)
     if feed is not None:
         feed.end()
     await asyncio.gather(*(endpoint.stop(grace) for endpoint in endpoints))
+    await asyncio.gather(*(endpoint.stop(0) for endpoint in health))
 
 
 async def _serve_when_ready(

@@ -4,13 +4,13 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import typer
 from sidegate import AsyncRevocationClient
 
+from sidegate_sidecar.app import Listening
 from sidegate_sidecar.cli.options import STATE_DIRECTORY
 from sidegate_sidecar.cli.outcomes import Exit, duration_option, fail
 from sidegate_sidecar.cli.serving import serve_or_exit
@@ -38,13 +38,14 @@ def serve(listen: str, admin_listen: str, state_dir: Path, *, user: str) -> None
     except (StartupError, OSError) as failure:
         fail(Exit.UNAVAILABLE, str(failure))
 
-    async def welcome(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
+    async def welcome(listening: Listening) -> None:
+        data_plane, admin_plane = listening.data_plane[0], listening.admin_plane[0]
         handle = f"session-{secrets.token_hex(4)}"
         token = issuer.mint(user, handle, lifetime=TOKEN_LIFETIME)
         write_private(state_dir / TOKEN_FILE, f"{token}\n".encode())
-        async with AsyncRevocationClient(str(admin_plane[0])) as client:
+        async with AsyncRevocationClient(str(admin_plane)) as client:
             await client.register_session(handle, user, session_expire_time=datetime.now(UTC) + SESSION_LIFETIME)
-        typer.echo(_welcome(state_dir, data_plane[0], admin_plane[0], user, handle, token))
+        typer.echo(_welcome(state_dir, data_plane, admin_plane, user, handle, token))
 
     serve_or_exit(
         _dev_settings(issuer, verification, admin),

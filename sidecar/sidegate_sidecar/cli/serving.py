@@ -2,18 +2,17 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 import typer
 
-from sidegate_sidecar.app import run_until_signalled
+from sidegate_sidecar.app import Listening, run_until_signalled
 from sidegate_sidecar.cli.outcomes import Exit, fail
 from sidegate_sidecar.durations import format_duration
 from sidegate_sidecar.errors import ListenerUnavailable, StartupError
-from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.logs import configure_logging
 from sidegate_sidecar.settings import (
     Settings,
@@ -54,7 +53,7 @@ def migrate(config: Path | None, *, after_deploy: bool) -> None:
 
 def serve_or_exit(
     settings: Settings,
-    started: Callable[[Sequence[Listener], Sequence[Listener]], Awaitable[None]],
+    started: Callable[[Listening], Awaitable[None]],
     *,
     listener_advice: str = "",
 ) -> None:
@@ -62,7 +61,7 @@ def serve_or_exit(
 
     Args:
         settings: What it is told.
-        started: Called once it listens, with where the data plane and the admin plane do.
+        started: Called once it listens, with where.
         listener_advice: What to add where it cannot listen.
     """
     try:
@@ -88,9 +87,14 @@ def _told_mistakes() -> Generator[None]:
         fail(Exit.USAGE, heading, *invalid.mistakes, *unread)
 
 
-async def log_listeners(data_plane: Sequence[Listener], admin_plane: Sequence[Listener]) -> None:
+async def log_listeners(listening: Listening) -> None:
     """Told with the ports that the system chose, so that whoever configured port 0 learns them."""
-    for at in data_plane:
+    for at in listening.data_plane:
         if not at.is_local:  # neither encrypted nor authenticated: whoever reads that network reads tokens
             _log.warning("listening_beyond_this_host", listener=str(at))
-    _log.info("listening", data_plane=[str(at) for at in data_plane], admin_plane=[str(at) for at in admin_plane])
+    _log.info(
+        "listening",
+        data_plane=[str(at) for at in listening.data_plane],
+        admin_plane=[str(at) for at in listening.admin_plane],
+        health=[str(at) for at in listening.health],
+    )

@@ -14,10 +14,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sidegate_sidecar.rpc.boundary import Context
 
 EVERYTHING = ""  # how health calls the server as a whole
+LIVENESS = "liveness"  # for who restarts what hangs: not ready is no reason to
 
 
 class Health(health_pb2_grpc.HealthServicer):
     """Whether the server and each of its services serve. NOT_SERVING until told otherwise; for good, once ended.
+
+    Beside them there is `liveness`, which is SERVING for as long as anything is answered.
 
     Args:
         names: The full names of the services.
@@ -43,15 +46,18 @@ class Health(health_pb2_grpc.HealthServicer):
 
     async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """What health says now. NOT_FOUND: the server has no such service."""
-        if request.service not in self._names:
+        status = self._status_of(request.service)
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
             await context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
-        return health_pb2.HealthCheckResponse(status=self._status)
+        return health_pb2.HealthCheckResponse(status=status)
 
     async def List(self, request: object, context: Context) -> Any:
         """What health says now of each service and of the whole."""
         messages: Any = health_pb2  # its stubs do not know List
-        answer = health_pb2.HealthCheckResponse(status=self._status)
-        return messages.HealthListResponse(statuses=dict.fromkeys(self._names, answer))
+        answers = {
+            name: health_pb2.HealthCheckResponse(status=self._status_of(name)) for name in (*self._names, LIVENESS)
+        }
+        return messages.HealthListResponse(statuses=answers)
 
     async def Watch(
         self, request: health_pb2.HealthCheckRequest, context: Context
@@ -60,7 +66,7 @@ class Health(health_pb2_grpc.HealthServicer):
         told: int | None = None
         while True:
             changed = self._changed  # taken before the status is read: no change falls between
-            status = self._status if request.service in self._names else health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._status_of(request.service)
             if status != told:
                 yield health_pb2.HealthCheckResponse(status=status)
                 told = status
@@ -68,6 +74,12 @@ class Health(health_pb2_grpc.HealthServicer):
                 return
             else:
                 await changed.wait()
+
+    def _status_of(self, service: str) -> int:
+        response = health_pb2.HealthCheckResponse
+        if service == LIVENESS:
+            return response.SERVING
+        return self._status if service in self._names else response.SERVICE_UNKNOWN
 
     def _announce(self) -> None:
         """Wake every watch. Each waits for an event of its own time, so none misses a change while it sends."""

@@ -30,6 +30,17 @@ _OPTIONS = (
     ("grpc.absolute_max_metadata_size", 16 * 1024),
 )
 
+_HEALTH_OPTIONS = (
+    # Whoever reaches the pod may connect. What they hold must not be what verification needs: memory, file descriptors.
+    ("grpc.max_allowed_incoming_connections", 64),
+    ("grpc.max_concurrent_streams", 8),
+    ("grpc.max_receive_message_length", 1024),
+    # And none of those places may be held for long, or a prober would find none.
+    ("grpc.max_connection_idle_ms", 2_000),
+    ("grpc.max_connection_age_ms", 60_000),
+    ("grpc.max_connection_age_grace_ms", 1_000),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Service:
@@ -48,7 +59,7 @@ class Endpoint:
         socket_mode: Of its Unix sockets.
         reflection_enabled: Whether to serve reflection too.
         gate: Stands before every call. None: whoever reaches a listener may call what is served there.
-        options: For grpc, beside those that hold for every server.
+        options: For grpc, beside those that hold for every server or in their place.
     """
 
     def __init__(
@@ -67,7 +78,8 @@ class Endpoint:
         names = [service.name for service in services]
         self._health = Health(names)
         self._boundary = Boundary(gate)
-        self._server = grpc.aio.server(interceptors=[self._boundary], options=(*_OPTIONS, *options))
+        told = {**dict(_OPTIONS), **dict(options)}  # of two values for one option grpc would take the first
+        self._server = grpc.aio.server(interceptors=[self._boundary], options=tuple(told.items()))
         for service in services:
             service.add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -136,6 +148,11 @@ class Endpoint:
     def _unlock(self) -> None:
         while self._locks:
             os.close(self._locks.pop())
+
+
+def health_endpoint(listeners: Sequence[Listener]) -> Endpoint:
+    """Health and nothing else, for orchestrators that ask a pod's address. Strangers can ask too, and learn no more."""
+    return Endpoint([], listeners, socket_mode=DATA_SOCKET_MODE, reflection_enabled=False, options=_HEALTH_OPTIONS)
 
 
 async def _check_name(listener: Listener) -> None:

@@ -90,6 +90,7 @@ class Settings(StoreSettings):
     admin_tls_key: FilePath | None = Field(default=None, validate_default=True)
     admin_tls_client_ca: FilePath | None = None
     admin_listen: Listeners = ()
+    health_listen: Listeners = ()
     admin_grants: Annotated[tuple[GrantEntry, ...], BeforeValidator(parse_json)] = Field(
         default=(), validate_default=True
     )
@@ -108,13 +109,16 @@ class Settings(StoreSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("listen", "admin_listen")
+    @field_validator("listen", "admin_listen", "health_listen")
     @classmethod
     def _listeners_are_distinct(cls, listeners: tuple[Listener, ...], info: ValidationInfo) -> tuple[Listener, ...]:
         data_plane: tuple[Listener, ...] = info.data.get("listen", ())
+        admin_plane: tuple[Listener, ...] = info.data.get("admin_listen", ())
         for position, listener in enumerate(listeners):
             if any(listener.clashes_with(other) for other in data_plane):
                 raise ValueError(f"{listener}: the data plane listens there already")
+            if any(listener.clashes_with(other) for other in admin_plane):
+                raise ValueError(f"{listener}: the admin plane listens there already")
             if any(listener.clashes_with(other) for other in listeners[:position]):
                 raise ValueError(f"{listener}: given more than once")
         return listeners
@@ -143,6 +147,14 @@ class Settings(StoreSettings):
         for listener in listeners:
             if listener.path is None and not (on_loopback and listener.is_local):
                 _check_authentication(listener, info)
+        return listeners
+
+    @field_validator("health_listen")
+    @classmethod
+    def _health_alone_is_for_addresses(cls, listeners: tuple[Listener, ...]) -> tuple[Listener, ...]:
+        for listener in listeners:
+            if listener.path is not None:  # the other listeners have health too: who reaches a socket can ask there
+                raise ValueError(f"{listener}: write host:port")
         return listeners
 
     @field_validator("admin_grants")

@@ -80,7 +80,7 @@ def test_health_lists_what_a_plane_serves(folder: Path, settings: dict[str, str]
         )
         listed = ask(messages.HealthListRequest(), timeout=10).statuses
         assert {name: NAME(answer.status) for name, answer in listed.items()} == dict.fromkeys(
-            ["", REVOCATION, SESSIONS, "sidegate.v1.RevocationFeedService"], "SERVING"
+            ["", "liveness", REVOCATION, SESSIONS, "sidegate.v1.RevocationFeedService"], "SERVING"
         )
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from sidegate_sidecar.app import Listening
 from sidegate_sidecar.cli.serving import log_listeners
 from sidegate_sidecar.listener import Listener
 from structlog.testing import capture_logs
@@ -23,7 +24,7 @@ from structlog.testing import capture_logs
 )
 async def test_a_data_plane_that_other_hosts_can_reach_is_warned_of(listener: Listener, warned: bool) -> None:
     with capture_logs() as logged:
-        await log_listeners([listener], [])
+        await log_listeners(Listening([listener], [], health=[Listener(host="0.0.0.0", port=1)]))  # noqa: S104 - as above
 
     warnings = [entry["listener"] for entry in logged if entry["event"] == "listening_beyond_this_host"]
     assert warnings == ([str(listener)] if warned else [])
