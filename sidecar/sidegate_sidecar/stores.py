@@ -29,22 +29,47 @@ class StoreSide:
 
     Attributes:
         check: Opens and judges the store, if that is still to be done. Raises StartupError, StoreUnavailable.
+        limits: What the settings want retention to rest on.
     """
 
     store: SessionStore
     follower: LogFollower
     lookup: SharedLookup
     check: Callable[[], Awaitable[None]] | None
+    limits: StoreLimits
 
     async def follow(self) -> None:
         """Keep the index current until cancelled; first, however long that takes, reach the store and judge it.
 
         Raises:
-            StartupError: It was reached, and cannot be worked with like this.
+            StartupError: It was reached, and cannot be worked with like this; or it cannot since a backup was restored.
         """
         if self.check is not None:
             await _persist(self.check)
-        await self.follower.run()
+        tasks = [asyncio.create_task(work) for work in (self.follower.run(), self._judge_each_log())]
+        try:
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+        for task in ended:
+            task.result()
+
+    async def _judge_each_log(self) -> None:
+        """Once more whenever the index has been loaded anew: a backup has the limits of its time. Never ends by itself.
+
+        A watcher of the journal, which learns that it has to begin anew.
+        """
+        journal = self.follower.journal
+        place = journal.end
+        while True:
+            changed = journal.changed
+            loaded_anew, place = place < journal.oldest, journal.end
+            if loaded_anew:
+                await _persist(partial(_check, self.store, self.limits))
+            else:
+                await changed.wait()
 
 
 @asynccontextmanager
@@ -57,21 +82,21 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[StoreSide]:
     Raises:
         StartupError: It cannot be worked with like this.
     """
-    store = _store_of(settings)
-    check: Callable[[], Awaitable[None]] | None = partial(_open_and_check, store, store_limits(settings))
+    store, limits = _store_of(settings), store_limits(settings)
+    check: Callable[[], Awaitable[None]] | None = partial(_open_and_check, store, limits)
     try:
         if settings.sqlite_path is not None:
             with _failing_to_start(settings):
-                await store.migrate(store_limits(settings))
-                await _open_and_check(store, store_limits(settings))
+                await store.migrate(limits)
+                await _open_and_check(store, limits)
             check = None
         else:
             with suppress(StoreUnavailable):
-                await _open_and_check(store, store_limits(settings))
+                await _open_and_check(store, limits)
                 check = None
         lookup = SharedLookup(store.look_up)
         try:
-            yield StoreSide(store, LogFollower(store), lookup, check)
+            yield StoreSide(store, LogFollower(store), lookup, check, limits)
         finally:
             await lookup.close()
     finally:
@@ -111,6 +136,10 @@ def _store_of(settings: StoreSettings) -> SessionStore:
 
 async def _open_and_check(store: SessionStore, limits: StoreLimits) -> None:
     await store.open()
+    await _check(store, limits)
+
+
+async def _check(store: SessionStore, limits: StoreLimits) -> None:
     check_limits(limits, await store.limits())
 
 
