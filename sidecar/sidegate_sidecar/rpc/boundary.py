@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from sidegate_sidecar.errors import InvalidRequest
+from sidegate_sidecar.rpc.limits import Answer, Limit, Limits
 from sidegate_sidecar.rpc.shape import Shape, check_shape, shape_of
 from sidegate_sidecar.rpc.status import status_from
 
@@ -65,7 +66,7 @@ class Gate(Protocol):
 
 
 class Boundary(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of every service. Of reflection, whose streams go both ways, the gate alone.
+    """Wraps the handlers of every service. Of reflection, whose streams go both ways, the gate and the limit alone.
 
     Parses requests itself: grpc would answer bytes that are no message with INTERNAL.
 
@@ -73,12 +74,14 @@ class Boundary(grpc.aio.ServerInterceptor):
         gate: Stands before every handler. None: whoever reaches the server may call what it serves.
 
     Attributes:
+        limits: What its server may have in progress.
         unanswered: The unary calls in progress.
     """
 
     def __init__(self, gate: Gate | None = None) -> None:
         self._gate = gate
         self._wrapped: dict[str, _Handler] = {}
+        self.limits = Limits()
         self.unanswered = Unanswered()
 
     async def intercept_service(
@@ -99,17 +102,24 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: _Handler) -> _Handler:
         if handler.request_streaming:
-            return handler if self._gate is None else _both_streaming(method, handler, self._gate)
+            return _both_streaming(method, handler, self._gate, self.limits.of_streams(method))
         parse: Any = handler.request_deserializer  # never None in generated code
         read = partial(_read, parse, shape_of(method))
-        admit = None if self._gate is None else partial(self._gate.admit, method, read)
+        admit = None if self._gate is None else _admission(method, read, self._gate, self.limits)
         if handler.unary_unary:
-            return _unary(handler, read, admit, self.unanswered)
-        return _server_streaming(handler, read, admit)
+            answer: Any = handler.unary_unary  # a coroutine function; its stubs know only those of grpc
+            return _unary(handler, self.limits.of_call(method, answer), read, admit, self.unanswered)
+        return _server_streaming(handler, read, admit, self.limits.of_streams(method))
 
 
-def _unary(handler: _Handler, read: _Read, admit: _Admit | None, unanswered: Unanswered) -> _Handler:
-    answer: Any = handler.unary_unary  # grpc.aio hands out coroutine functions; its stubs know only those of grpc
+def _admission(method: str, read: _Read, gate: Gate, limits: Limits) -> _Admit:
+    async def admit(request: bytes, context: Context) -> Message:
+        return await limits.admit(gate.admit(method, read, request, context))
+
+    return admit
+
+
+def _unary(handler: _Handler, answer: Answer, read: _Read, admit: _Admit | None, unanswered: Unanswered) -> _Handler:
 
     async def within_boundary(request: bytes, context: Context) -> Message:
         unanswered.begin()
@@ -127,16 +137,17 @@ def _unary(handler: _Handler, read: _Read, admit: _Admit | None, unanswered: Una
     return grpc.unary_unary_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _server_streaming(handler: _Handler, read: _Read, admit: _Admit | None) -> _Handler:
+def _server_streaming(handler: _Handler, read: _Read, admit: _Admit | None, limit: Limit) -> _Handler:
     answer: Any = handler.unary_stream
 
     async def within_boundary(request: bytes, context: Context) -> AsyncIterator[Message]:
         try:
             asked = read(request) if admit is None else await admit(request, context)
             # A caller that hangs up ends the handler here and now, not whenever its garbage is collected.
-            async with aclosing(answer(asked, context)) as messages:
-                async for message in messages:
-                    yield message
+            with limit.held():
+                async with aclosing(answer(asked, context)) as messages:
+                    async for message in messages:
+                        yield message
         except grpc.aio.AbortError:
             raise  # a status already
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
@@ -145,19 +156,24 @@ def _server_streaming(handler: _Handler, read: _Read, admit: _Admit | None) -> _
     return grpc.unary_stream_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _both_streaming(method: str, handler: _Handler, gate: Gate) -> _Handler:
+def _both_streaming(method: str, handler: _Handler, gate: Gate | None, limit: Limit) -> _Handler:
     answer: Any = handler.stream_stream
 
-    async def behind_gate(requests: Any, context: Context) -> AsyncIterator[Message]:
+    async def within_limit(requests: Any, context: Context) -> AsyncIterator[Message]:
         try:
-            await gate.admit_stream(method, context)
+            if gate is not None:
+                await gate.admit_stream(method, context)
+            limit.enter()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
             await _abort(context, failure)
-        async for message in answer(requests, context):
-            yield message
+        try:
+            async for message in answer(requests, context):
+                yield message
+        finally:
+            limit.leave()
 
     return grpc.stream_stream_rpc_method_handler(
-        behind_gate,
+        within_limit,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )

@@ -6,14 +6,12 @@ from contextlib import aclosing
 from sidegate.v1 import feed_pb2 as v1
 from sidegate.v1 import feed_pb2_grpc
 
-from sidegate_sidecar.errors import InvalidRequest, PreconditionFailed, Shed
+from sidegate_sidecar.errors import InvalidRequest, PreconditionFailed
 from sidegate_sidecar.model import Clock, Revision, RevocationKind
 from sidegate_sidecar.revocations.feed import Checkpoint, FeedEvent, Hello, RevocationFeed, SnapshotChunk
 from sidegate_sidecar.revocations.journal import KeySetChanged, Revoked
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.messages import duration_from, revision_from, timestamp_from
-
-MAX_WATCHES = 256  # of one plane, each of which takes 0.1 % of a core for its checkpoints
 
 _REVOCATIONS: Mapping[RevocationKind, Callable[[bytes], v1.FeedRevocation]] = {
     RevocationKind.SESSION: lambda digest: v1.FeedRevocation(session_digest=digest),
@@ -34,7 +32,6 @@ class RevocationFeedService(feed_pb2_grpc.RevocationFeedServiceServicer):
         self._feed = feed
         self._clock = clock
         self._snapshots = snapshots
-        self._watches = 0
 
     async def WatchRevocations(
         self, request: v1.WatchRevocationsRequest, context: Context
@@ -44,16 +41,10 @@ class RevocationFeedService(feed_pb2_grpc.RevocationFeedServiceServicer):
             raise InvalidRequest("with_snapshot", "is served on the admin listener only")
         if self._feed is None:
             raise PreconditionFailed("the feed needs a store, and this sidecar has none", reason="STORE_NOT_CONFIGURED")
-        if self._watches >= MAX_WATCHES:
-            raise Shed("too many watches are open")
         after = Revision(request.after.store_id, request.after.sequence) if request.HasField("after") else None
-        self._watches += 1
-        try:
-            async with aclosing(self._feed.watch(after, with_snapshot=request.with_snapshot)) as events:
-                async for event in events:
-                    yield self._response(event)
-        finally:
-            self._watches -= 1
+        async with aclosing(self._feed.watch(after, with_snapshot=request.with_snapshot)) as events:
+            async for event in events:
+                yield self._response(event)
 
     def _response(self, event: FeedEvent) -> v1.WatchRevocationsResponse:
         match event:

@@ -20,7 +20,6 @@ from sidegate_sidecar.model import SECOND, KeySet, RevocationKind
 from sidegate_sidecar.revocations.digests import Digester
 from sidegate_sidecar.revocations.feed import RevocationFeed
 from sidegate_sidecar.revocations.follower import LogFollower
-from sidegate_sidecar.rpc import feed as rpc_feed
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service
 
@@ -194,18 +193,6 @@ async def test_before_the_index_has_loaded_nobody_can_watch(tmp_path: Path) -> N
         assert await failure(unloaded.data.watch()) == (grpc.StatusCode.UNAVAILABLE, "INDEX_NOT_LOADED", {})
 
 
-async def test_more_watches_than_may_be_are_shed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rpc_feed, "MAX_WATCHES", 2)
-    first, second = bench.data.watch(), bench.data.watch()
-    for watch in (first, second):
-        await read(watch)
-
-    assert await failure(bench.data.watch()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {})
-    first.cancel()
-    await until(lambda: bench.data.service._watches == 1)  # pyright: ignore[reportPrivateUsage] - when it has gone
-    await read(bench.data.watch())
-
-
 async def test_a_client_that_hangs_up_leaves_nothing_behind(bench: Bench) -> None:
     tasks = len(asyncio.all_tasks())
     watches = [bench.admin.watch(with_snapshot=number % 2 == 0) for number in range(20)]
@@ -214,7 +201,6 @@ async def test_a_client_that_hangs_up_leaves_nothing_behind(bench: Bench) -> Non
     for watch in watches:
         watch.cancel()
 
-    await until(lambda: bench.admin.service._watches == 0)  # pyright: ignore[reportPrivateUsage] - as above
     await until(lambda: len(asyncio.all_tasks()) <= tasks + 2)  # grpc's own, for the connection
     assert [
         each
