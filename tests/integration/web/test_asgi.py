@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import FastAPIError
 from sidegate import AsyncSessionClient
 from sidegate.integrations import starlette as starlette_integration
-from sidegate.integrations.fastapi import install
+from sidegate.integrations.fastapi import get_session, install, verify_session
 from sidegate.integrations.policy import AntiCsrf, WebPolicy
 from sidegate.testing import FakeSidecar
 from starlette.applications import Starlette
@@ -80,6 +81,19 @@ async def test_a_websocket_from_another_site_is_refused(sidecar: FakeSidecar, cl
 
     assert guarded[0]["status"] == 403
     assert unguarded[0]["type"] == "websocket.accept"
+
+
+@pytest.mark.parametrize("function", [verify_session, get_session], ids=["verify_session", "get_session"])
+def test_what_is_no_dependency_is_refused_as_one_before_any_request(function: Any) -> None:
+    """Without its parentheses `verify_session` would check nothing; and of `get_session` FastAPI would let the query
+    set the arguments, `session_required` among them.
+    """
+    app = FastAPI()
+
+    with pytest.raises(FastAPIError, match="Predicate"):
+
+        @app.get("/")
+        async def orders(session: Annotated[Any, Depends(function)]) -> None: ...
 
 
 def test_openapi_shows_the_bearer_token_and_the_cookie() -> None:

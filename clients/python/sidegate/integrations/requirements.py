@@ -3,13 +3,28 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 from sidegate.integrations.refusals import ClaimRequirementFailed
 from sidegate.verdicts import Session
 
 ClaimValue: TypeAlias = str | int | float | bool
-Requirement: TypeAlias = Mapping[str, ClaimValue] | Callable[[Session], bool]
+
+
+class Predicate(Protocol):
+    """A function that says yes or no of a session.
+
+    A protocol and no Callable: FastAPI takes a Callable for something that a request may hold. So it would accept
+    `Depends(verify_session)`, which is short of two parentheses and checks nothing, and `Depends(get_session)`, whose
+    arguments it would read from the query: `?session_required=false`. Of a protocol it says that it cannot.
+    """
+
+    def __call__(self, session: Session, /) -> bool:
+        """Whether the session will do."""
+        ...
+
+
+Requirement: TypeAlias = Mapping[str, ClaimValue] | Predicate
 """Claims by name: each must equal the value, or be a list that holds it. Or a function that says yes or no."""
 
 Requirements: TypeAlias = Requirement | Sequence[Requirement]
