@@ -30,6 +30,7 @@ try:
     from django.conf import settings
     from django.core.handlers.asgi import ASGIRequest
     from django.http import HttpRequest, HttpResponse, JsonResponse
+    from django.views import View
     from django.views.decorators.csrf import csrf_exempt
     from django.views.decorators.http import require_POST
 except ModuleNotFoundError as error:
@@ -62,7 +63,7 @@ def verify_session(
 
     def decorate(view: ViewT) -> ViewT:
         verified: Callable[..., Any]
-        if _is_async(view):
+        if _is_async(view) or _is_async_dispatch(view):
 
             @wraps(view)
             async def verified_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -210,6 +211,18 @@ async def _admit_async(request: HttpRequest, rules: guard.RouteRules) -> HttpRes
 def _is_async(function: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine. Until Python 3.12 inspect is blind to what Django marks as such."""
     return asgiref.sync.iscoroutinefunction(function)  # pyright: ignore[reportDeprecated] # not on our oldest Python
+
+
+def _is_async_dispatch(view: Callable[..., Any] | None) -> bool:
+    """Whether it is a method of a class-based view whose handlers are asynchronous, as `method_decorator` passes it on,
+    perhaps through other decorators. `dispatch` is then no coroutine function, and what it returns is awaited.
+    """
+    while view is not None:
+        owner = getattr(getattr(view, "func", view), "__self__", None)
+        if isinstance(owner, View):
+            return bool(owner.view_is_async)
+        view = getattr(view, "__wrapped__", None)
+    return False
 
 
 def _policy() -> WebPolicy:
