@@ -1,11 +1,19 @@
 """Where to listen: a Unix socket or an address, as gRPC spells them."""
 
 import ipaddress
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 MAX_PORT = 65_535
+MAX_SOCKET_PATH_BYTES = 107  # unix(7): sun_path has 108, the last of them NUL
+
+
+def check_socket_path(path: Path) -> None:
+    """Refuse a path that no Unix socket can have. Raises ValueError, without the path."""
+    if (length := len(os.fsencode(path))) > MAX_SOCKET_PATH_BYTES:
+        raise ValueError(f"a Unix socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes, and this one has {length}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,10 @@ class Listener:
             path = text.removeprefix("unix:").removeprefix("//")
             if not path.startswith("/"):
                 raise ValueError(f"{text!r}: a Unix socket is written unix:///absolute/path")
+            try:
+                check_socket_path(Path(path))
+            except ValueError as fault:
+                raise ValueError(f"{text!r}: {fault}") from None
             return cls(path=Path(path))
         host, _, port = text.rpartition(":")
         if not (host and port.isascii() and port.isdecimal()):

@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from sidegate_sidecar.errors import ListenerUnavailable
-from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.listener import Listener, check_socket_path
 from sidegate_sidecar.rpc.boundary import Boundary, Gate
 from sidegate_sidecar.rpc.health import Health
 
@@ -135,12 +135,16 @@ class Endpoint:
             if port == 0:
                 raise ListenerUnavailable(f"cannot listen on {listener}: the address is in use or not this host's")
             return Listener(host=listener.host, port=port)
+        try:
+            check_socket_path(listener.path)
+        except ValueError as fault:
+            raise ListenerUnavailable(f"cannot listen on {listener}: {fault}") from None
         self._locks.append(_claim(listener.path))
         before = os.umask(0o777 & ~self._socket_mode)  # grpc creates the socket with the mode that the umask leaves
         try:
             self._server.add_insecure_port(f"unix:{listener.path}")
         except RuntimeError:
-            raise ListenerUnavailable(f"cannot listen on {listener}: the path is too long or not writable") from None
+            raise ListenerUnavailable(f"cannot listen on {listener}: the path is not writable") from None
         finally:
             os.umask(before)
         return listener

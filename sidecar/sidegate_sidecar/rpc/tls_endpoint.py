@@ -32,7 +32,7 @@ class TlsEndpoint:
         reflection_enabled: Whether to serve reflection too.
 
     Raises:
-        StartupError: There is no folder for a socket.
+        StartupError: There is no folder for its sockets, or one with too long a path.
     """
 
     def __init__(
@@ -52,7 +52,14 @@ class TlsEndpoint:
                 "the admin listener needs a temporary directory that it can write to; set TMPDIR"
             ) from None
         server = Path(self._folder.name, "server")
-        self._front = TlsFront(lambda: tls.context, server)
+        try:
+            self._front = TlsFront(lambda: tls.context, server)
+        except ValueError as fault:
+            self._folder.cleanup()
+            raise StartupError(
+                f"the admin listener cannot have its sockets in {self._folder.name}: {fault};"
+                " set TMPDIR to a shorter path"
+            ) from None
         self._endpoint = Endpoint(
             services,
             [Listener(path=server)],

@@ -21,7 +21,7 @@ import structlog
 
 from sidegate_sidecar.access import Certificate, read_certificate
 from sidegate_sidecar.errors import ListenerUnavailable
-from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.listener import Listener, check_socket_path
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
@@ -29,6 +29,7 @@ BACKLOG = 128
 CHUNK_BYTES = 64 * 1024
 CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
 BREATH_SECONDS = 0.1  # before accepting again, where the system could not
+_NAME_BYTES = 8  # of randomness, in the name of a connection's own socket
 
 _log = structlog.get_logger(__name__)
 
@@ -46,15 +47,20 @@ class TlsFront:
 
     Args:
         context: What to shake hands with; asked for each connection.
-        server: The Unix socket, in a folder that is nobody else's.
+        server: The Unix socket, in a folder that is nobody else's. Connections get sockets beside it.
+
+    Raises:
+        ValueError: The folder's path leaves no room for the name of a connection's socket.
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext], server: Path) -> None:
+        check_socket_path(server.parent / _name())
         self._context = context
         self._server = server
         self._peers: dict[str, Peer] = {}
         self._listening: list[socket.socket] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self._shaking_hands: dict[str, asyncio.Task[None]] = {}  # by the address at the other end; the oldest first
 
     def peer(self, grpc_peer: str) -> Peer | None:
         """Who is on a connection that grpc calls by that name. None: nobody that is still here."""
@@ -117,7 +123,7 @@ class TlsFront:
             loop.remove_reader(listening)
             loop.call_later(BREATH_SECONDS, self._accept_again, listening)
             return
-        if len(self._connections) >= MAX_CONNECTIONS:
+        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.close()
             _refused(_named(address), "too many connections")
             return
@@ -125,6 +131,16 @@ class TlsFront:
         task = asyncio.create_task(self._serve(connection, _named(address)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        self._shaking_hands[_named(address)] = task
+
+    def _make_room(self) -> bool:
+        """Give up the oldest handshake, or strangers who begin one and stop would keep everybody else out."""
+        for address, task in self._shaking_hands.items():
+            del self._shaking_hands[address]
+            task.cancel()
+            _refused(address, "too many connections")
+            return True
+        return False
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
@@ -138,13 +154,15 @@ class TlsFront:
         except OSError as fault:
             _refused(address, _in_words(fault))
             return
+        finally:
+            self._shaking_hands.pop(address, None)
         try:
             certificate = _certificate_of(writer)
         except ValueError as fault:
             _refused(address, str(fault))
             writer.close()
             return
-        name = secrets.token_hex(8)
+        name = _name()
         own = self._server.parent / name
         self._peers[name] = Peer(address, certificate)
         try:
@@ -169,6 +187,11 @@ async def _shake_hands(
         ssl_shutdown_timeout=CLOSING_SECONDS,
     )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _name() -> str:
+    """For a connection's own socket."""
+    return secrets.token_hex(_NAME_BYTES)
 
 
 def _certificate_of(writer: asyncio.StreamWriter) -> Certificate | None:

@@ -210,3 +210,20 @@ def test_no_folder_to_write_to_refuses_the_start(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(StartupError, match="set TMPDIR"):
         Bench(folders[0])
+
+
+async def test_a_folder_whose_path_is_too_long_for_its_sockets_refuses_the_start(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server's own socket would fit, and a connection's would not: it would be dropped without a word."""
+    made = "sidegate-" + "x" * 8
+    room = 107 - len(f"/{made}/") - len("server")
+    long = folders[1] / ("t" * (room - len(f"{folders[1]}/")))
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+
+    with pytest.raises(
+        StartupError, match=r"has at most 107 bytes, and this one has 117; set TMPDIR to a shorter path"
+    ):
+        Bench(folders[0])
+    assert list(long.iterdir()) == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.listener import MAX_SOCKET_PATH_BYTES, Listener
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,15 @@ def test_a_port_that_does_not_exist_is_refused_as_that(port: str) -> None:
         Listener.parse(f"localhost:{port}")
 
 
+@pytest.mark.parametrize("name", ["s" * 103, "ß" * 51 + "s"], ids=["ASCII", "two bytes a letter"])
+def test_a_socket_whose_path_is_too_long_is_refused_with_its_length_and_the_limit(name: str) -> None:
+    longest = f"/run/{name[:-1]}"
+
+    assert Listener.parse(f"unix://{longest}").path == Path(longest)
+    with pytest.raises(ValueError, match=r"at most 107 bytes, and this one has 108$"):
+        Listener.parse(f"unix://{longest}{'s' * (108 - len(longest.encode()))}")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "clash"),
     [
@@ -55,7 +64,8 @@ def test_no_two_listen_in_one_place(one: str, other: str, clash: bool) -> None:
 
 
 paths = st.text(st.characters(exclude_characters="\0/", codec="utf-8"), min_size=1).filter(lambda name: name != ".")
-listeners = st.builds(Listener, path=paths.map(lambda name: Path("/run", name))) | st.builds(
+short_paths = paths.map(lambda name: Path("/run", name)).filter(lambda path: len(bytes(path)) <= MAX_SOCKET_PATH_BYTES)
+listeners = st.builds(Listener, path=short_paths) | st.builds(
     Listener,
     host=st.ip_addresses().map(str) | st.from_regex(r"[a-z][a-z0-9-]{0,20}\.example", fullmatch=True),
     port=st.integers(0, 65_535),
