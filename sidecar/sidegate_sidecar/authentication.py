@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from sidegate_sidecar.errors import Rejected
-from sidegate_sidecar.model import KeySet, Reason, Subject, VerificationKey
+from sidegate_sidecar.model import KeySet, Reason, Session, Subject, VerificationKey
 from sidegate_sidecar.remembered import RememberedTokens, VerifiedToken
 from sidegate_sidecar.tokens import (
     MAX_TOKEN_BYTES,
@@ -84,7 +84,15 @@ class Authenticator:
         verified = VerifiedToken(
             policy=policy,
             claims=claims,
-            claims_json=token.claims_json,
+            session=Session(
+                issuer=policy.issuer,
+                session_handle=claims.session_handle,
+                user_id=claims.user_id,
+                tenant_id=claims.tenant_id,
+                token_issue_time=claims.issue_time,
+                token_expire_time=claims.expire_time,
+                claims_json=token.claims_json,
+            ),
             token_type=token.token_type,
             key=key,
             key_set_generation=key_set.generation,

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from hashlib import sha256
 from typing import NamedTuple
 
-from sidegate_sidecar.model import Subject, VerificationKey
+from sidegate_sidecar.model import Session, Subject, VerificationKey
 from sidegate_sidecar.tokens import IssuerPolicy, TokenClaims
 
 MAX_BYTES = 64 * 1024 * 1024  # of payloads; 10,000 tokens of the largest size would be 120 MB and more
@@ -19,6 +19,7 @@ class VerifiedToken(NamedTuple):
     """A token whose signature was checked, and what it was checked against.
 
     Attributes:
+        session: What the answer to an acceptance says, ready to be given again and again.
         key: The key that verified it.
         key_set_generation: The generation of the issuer's key set that the key was taken from.
         subject: What revocations of its session are looked up by.
@@ -26,7 +27,7 @@ class VerifiedToken(NamedTuple):
 
     policy: IssuerPolicy
     claims: TokenClaims
-    claims_json: str
+    session: Session
     token_type: str | None
     key: VerificationKey
     key_set_generation: int
@@ -81,7 +82,7 @@ class RememberedTokens:
 
 def _size(token: VerifiedToken) -> int:
     """The bytes that grow with the token. A text takes up to four a character, and each audience is an object."""
-    return sys.getsizeof(token.claims_json) + sum(map(sys.getsizeof, token.claims.audiences))
+    return sys.getsizeof(token.session.claims_json) + sum(map(sys.getsizeof, token.claims.audiences))
 
 
 def _name(text: str) -> bytes:

@@ -28,7 +28,6 @@ from sidegate_sidecar.model import (
     Micros,
     Rejection,
     Revision,
-    Session,
     Source,
     StoreFacts,
     Subject,
@@ -165,7 +164,7 @@ class Verifier:
             key_id = token.key.key_id
             check_claims(claims, policy, token.token_type, demand, self._clock())
             if self._backing is None:
-                return _Decision(Verdict(_session(token), self._evidence(source, key_id)), token)
+                return _Decision(Verdict(token.session, self._evidence(source, key_id)), token)
             revocations, sessions = self._backing.revocations, self._backing.sessions
             facts: StoreFacts | None = None
             if demand.at_least_as_fresh is not None:  # 4
@@ -202,7 +201,7 @@ class Verifier:
             if facts is None:
                 self._check_lag(revocations.lag())
             check_expiry(claims, self._clock())
-            return _Decision(Verdict(_session(token), self._evidence(source, key_id)), token)
+            return _Decision(Verdict(token.session, self._evidence(source, key_id)), token)
         except Rejected as refusal:
             rejection = Rejection(refusal.reason, refusal.next_action, refusal.message)
             return _Decision(Verdict(rejection, self._evidence(source, key_id)), None)
@@ -234,16 +233,3 @@ def _check_demand(demand: Demand, backing: Backing | None) -> None:
             "check_database and at_least_as_fresh need a store, and this sidecar has none",
             reason="STORE_NOT_CONFIGURED",
         )
-
-
-def _session(token: VerifiedToken) -> Session:
-    claims = token.claims
-    return Session(
-        issuer=token.policy.issuer,
-        session_handle=claims.session_handle,
-        user_id=claims.user_id,
-        tenant_id=claims.tenant_id,
-        token_issue_time=claims.issue_time,
-        token_expire_time=claims.expire_time,
-        claims_json=token.claims_json,
-    )

@@ -1,6 +1,7 @@
 """Sessions: what the store keeps of them, and what it and the index say of one."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sidegate_sidecar.model.times import Micros
 from sidegate_sidecar.model.verdicts import Revision
@@ -25,8 +26,7 @@ class Subject:
     key_thumbprint: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+class Coverage(NamedTuple):
     """Which revocations touch a session, wherever they were read: the index and the store both answer with this.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from sidegate_sidecar.model.times import Micros
 
@@ -52,8 +53,10 @@ class Revision:
     sequence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+# What is made for each question is a tuple: a frozen dataclass takes three times as long to make.
+
+
+class Demand(NamedTuple):
     """One question: a token, and what it is to be good for."""
 
     access_token: str
@@ -86,8 +89,7 @@ class Rejection:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What a verdict rests on. `revision` and `revocation_lag` are None on a sidecar without a store."""
 
     source: Source
@@ -96,8 +98,7 @@ class Evidence:
     key_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The answer to a demand."""
 
     outcome: Session | Rejection

@@ -26,14 +26,11 @@ _SOURCES = {source: session_pb2.EvidenceSource.Value(f"EVIDENCE_SOURCE_{source.v
 
 def demand_from(request: verification_pb2.VerifyRequest) -> model.Demand:
     """What is asked. A field that is absent is None."""
+    wanted = request.at_least_as_fresh if request.HasField("at_least_as_fresh") else None
     return model.Demand(
         access_token=request.access_token,
         check_database=request.check_database,
-        at_least_as_fresh=(
-            model.Revision(request.at_least_as_fresh.store_id, request.at_least_as_fresh.sequence)
-            if request.HasField("at_least_as_fresh")
-            else None
-        ),
+        at_least_as_fresh=None if wanted is None else model.Revision(wanted.store_id, wanted.sequence),
         accepted_audiences=tuple(request.accepted_audiences),
         tenant_id=request.tenant_id if request.HasField("tenant_id") else None,
         anti_csrf_token=request.anti_csrf_token if request.HasField("anti_csrf_token") else None,

@@ -177,8 +177,8 @@ def token(*, key_id: str = KEY_ID, **claims: object) -> str:
 
 
 GOOD = Demand(token())
-CHECKED = replace(GOOD, check_database=True)
-FRESH = replace(GOOD, at_least_as_fresh=Revision(STORE, 7))
+CHECKED = GOOD._replace(check_database=True)
+FRESH = GOOD._replace(at_least_as_fresh=Revision(STORE, 7))
 UNKNOWN_KEY = Demand(token(key_id="new"))
 ISSUED_AT: Micros = (NOW - 60) * SECOND  # the iat of each of them
 

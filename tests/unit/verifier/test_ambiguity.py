@@ -163,7 +163,7 @@ async def test_the_register_is_not_asked_for_existence_where_only_a_watermark_is
 
 async def test_a_watermark_that_only_the_store_knows_is_judged_by_the_same_answer() -> None:
     bench = Bench(POLICY)
-    verdict = bench.begin(replace(DEMAND, check_database=True))
+    verdict = bench.begin(DEMAND._replace(check_database=True))
     watermark = T_OF_ZERO + 5
     answer = facts_of(Coverage(user_watermark=watermark), record(create_time=watermark, tenant_id=TENANT))
     (await bench.lookup.queries.next()).answer(answer)
@@ -188,7 +188,7 @@ async def test_a_session_begun_by_t_is_revoked_though_it_had_ended_and_its_token
     """Only the sessions that are alive at T are revoked by their handles as well."""
     bench, watermark = Bench(POLICY), T_OF_ZERO - 10 * SECOND
     bench.revocations.revoke(kind, subject, at=watermark)
-    verdict = bench.begin(replace(DEMAND, at_least_as_fresh=HEAD))
+    verdict = bench.begin(DEMAND._replace(at_least_as_fresh=HEAD))
     (await bench.revocations.waits.next()).fail(RevisionNotReached("late"))
     (await bench.lookup.queries.next()).answer(facts(watermark + created, **whose))
 

@@ -4,7 +4,6 @@ import asyncio
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -229,7 +228,7 @@ async def test_what_is_decided_anew_is_within_the_same_budget(monkeypatch: pytes
 
 async def test_a_cancelled_batch_leaves_no_question_behind() -> None:
     bench = Bench()
-    results = begin(bench, CHECKED, UNKNOWN_KEY, replace(CHECKED, tenant_id=None))
+    results = begin(bench, CHECKED, UNKNOWN_KEY, CHECKED._replace(tenant_id=None))
     questions = [await bench.lookup.queries.next(), await bench.lookup.queries.next()]
     refetch = await bench.keys.refetches.next()
     results.cancel()

@@ -1,7 +1,5 @@
 """docs/configuration.md, SIDEGATE_MAX_REVOCATION_LAG: an acceptance never rests on an index older than that alone."""
 
-from dataclasses import replace
-
 import pytest
 from sidegate_sidecar.authentication import Authenticator
 from sidegate_sidecar.errors import ForeignRevision, IndexTooOld, RevisionNotReached
@@ -115,7 +113,7 @@ async def test_a_foreign_revision_is_undecided_and_the_store_is_not_asked() -> N
 async def test_a_store_that_turns_out_to_be_another_is_undecided() -> None:
     """The index could not be read in time, and the store says whose it is."""
     young = bench(0)
-    fresh = young.begin(replace(FRESH, at_least_as_fresh=Revision("elsewhere", 1)))
+    fresh = young.begin(FRESH._replace(at_least_as_fresh=Revision("elsewhere", 1)))
     (await young.revocations.waits.next()).fail(RevisionNotReached("late"))
     (await young.lookup.queries.next()).answer(facts_of(NOTHING.coverage, None, Revision(STORE, 7)))
 

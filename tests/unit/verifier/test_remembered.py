@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from sidegate_sidecar.errors import KeysUnavailable
-from sidegate_sidecar.model import SECOND, Demand, KeySet, Reason, RevocationKind, Subject
+from sidegate_sidecar.model import SECOND, Demand, KeySet, Reason, RevocationKind, Session, Subject
 from sidegate_sidecar.remembered import MAX_BYTES, RememberedTokens, VerifiedToken
 from sidegate_sidecar.tokens import parse_token, read_claims
 
@@ -63,7 +63,7 @@ async def test_a_key_that_disappears_ends_what_it_verified() -> None:
 
 async def test_a_key_that_disappears_while_the_store_is_asked_vouches_for_nothing() -> None:
     bench = await _bench_that_remembers()
-    verdict = bench.begin(replace(GOOD, check_database=True))
+    verdict = bench.begin(GOOD._replace(check_database=True))
     query = await bench.lookup.queries.next()
     bench.keys.current = KeySet(KEYS.generation + 1, (ANOTHERS_KEY,))
     query.answer(NOTHING)
@@ -112,9 +112,9 @@ async def test_a_remembered_token_expires() -> None:
 @pytest.mark.parametrize(
     ("stricter", "reason"),
     [
-        (replace(GOOD, accepted_audiences=("elsewhere",)), Reason.WRONG_AUDIENCE),
-        (replace(GOOD, tenant_id="elsewhere"), Reason.WRONG_TENANT),
-        (replace(GOOD, anti_csrf_token="another"), Reason.ANTI_CSRF_MISMATCH),
+        (GOOD._replace(accepted_audiences=("elsewhere",)), Reason.WRONG_AUDIENCE),
+        (GOOD._replace(tenant_id="elsewhere"), Reason.WRONG_TENANT),
+        (GOOD._replace(anti_csrf_token="another"), Reason.ANTI_CSRF_MISMATCH),
     ],
     ids=["audience", "tenant", "anti-CSRF"],
 )
@@ -144,7 +144,8 @@ async def test_a_token_that_differs_in_one_character_is_another_token() -> None:
 def _verified(claims_json: str = "{}") -> VerifiedToken:
     claims = read_claims(parse_token(GOOD.access_token), POLICY)
     subject = Subject(POLICY.issuer, claims.session_handle, claims.user_id, claims.tenant_id)
-    return VerifiedToken(POLICY, claims, claims_json, None, KEYS.keys[0], 1, subject)
+    session = Session(POLICY.issuer, claims.session_handle, claims.user_id, "", 0, 0, claims_json)
+    return VerifiedToken(POLICY, claims, session, None, KEYS.keys[0], 1, subject)
 
 
 def test_the_least_recently_used_is_forgotten_first() -> None:

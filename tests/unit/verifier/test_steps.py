@@ -134,9 +134,9 @@ async def test_the_first_fault_in_the_order_of_the_steps_is_the_reason(first: in
     ("demand", "field"),
     [
         pytest.param(Demand(""), "access_token", id="an empty token"),
-        pytest.param(replace(GOOD, accepted_audiences=("a",) * 65), "accepted_audiences", id="65 audiences"),
-        pytest.param(replace(GOOD, accepted_audiences=("orders", "")), "accepted_audiences", id="an empty audience"),
-        pytest.param(replace(GOOD, tenant_id=""), "tenant_id", id="an empty tenant"),
+        pytest.param(GOOD._replace(accepted_audiences=("a",) * 65), "accepted_audiences", id="65 audiences"),
+        pytest.param(GOOD._replace(accepted_audiences=("orders", "")), "accepted_audiences", id="an empty audience"),
+        pytest.param(GOOD._replace(tenant_id=""), "tenant_id", id="an empty tenant"),
     ],
 )
 async def test_a_mistake_of_the_caller_is_no_verdict(demand: Demand, field: str) -> None:
@@ -147,7 +147,7 @@ async def test_a_mistake_of_the_caller_is_no_verdict(demand: Demand, field: str)
 
 
 async def test_64_audiences_are_no_mistake() -> None:
-    assert is_valid(await Bench().verify(replace(GOOD, accepted_audiences=("orders", *("x",) * 63))))
+    assert is_valid(await Bench().verify(GOOD._replace(accepted_audiences=("orders", *("x",) * 63))))
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ async def test_another_stores_revision_is_no_verdict() -> None:
 
 async def test_one_look_up_serves_both_freshness_and_the_database_check() -> None:
     bench = Bench(replace(POLICY, unknown_sessions_rejected=True))
-    verdict = bench.begin(replace(FRESH, check_database=True))
+    verdict = bench.begin(FRESH._replace(check_database=True))
     (await bench.revocations.waits.next()).fail(RevisionNotReached("not in time"))
     (await bench.lookup.queries.next()).answer(NOTHING)
 
