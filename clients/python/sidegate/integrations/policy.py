@@ -7,6 +7,14 @@ from typing import Literal, Self
 
 # RFC 9110 section 5.6.2. Also what RFC 6265 section 4.1.1 lets a cookie be called.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# What pages of any site can have a browser send along: Fetch standard, "CORS-safelisted request-header" and "forbidden
+# request-header"; and the credentials of HTTP authentication, which browsers remember.
+_SENT_FOR_ANY_SITE = re.compile(
+    r"accept(-charset|-encoding|-language)?|access-control-.*|authorization|connection|content-(language|length|type)"
+    r"|cookie2?|date|dnt|expect|host|keep-alive|origin|proxy-.*|range|referer|sec-.*|set-cookie|te|trailer"
+    r"|transfer-encoding|upgrade(-insecure-requests)?|user-agent|via",
+    re.IGNORECASE,
+)
 # RFC 9110 section 5.6.4, without what would have to be escaped.
 _QUOTABLE = re.compile(r"[ !#-\[\]-~]+")
 # What a cookie's Path and Domain may hold (RFC 6265 section 4.1.1).
@@ -73,14 +81,15 @@ class WebPolicy:
         cookie: The cookie that may hold the access token in place of the header. None: cookies are not read.
         anti_csrf: What a request by cookie must bring besides, unless its method is safe.
         anti_csrf_header: AntiCsrf.TOKEN: the header with the anti-CSRF token.
-        custom_header: AntiCsrf.CUSTOM_HEADER: the header that must be there, with any value.
+        custom_header: AntiCsrf.CUSTOM_HEADER: the header that must be there, with any value. None that pages of other
+            sites can have sent, such as Content-Type.
         realm: What WWW-Authenticate calls the protected space (RFC 9110 section 11.5).
         retry_after: What Retry-After asks for where no verdict could be had, in whole seconds.
         clear_on_sign_out: The cookies that a sign-out clears. Empty: `cookie` alone, if there is one.
         sign_out_headers: More response headers of a sign-out that ended this session, e.g. for a front end.
 
     Raises:
-        ValueError: A name or value cannot stand in a header.
+        ValueError: A name or value cannot stand in a header, or `custom_header` proves nothing.
     """
 
     cookie: str | None = None
@@ -96,6 +105,8 @@ class WebPolicy:
         for name in (self.anti_csrf_header, self.custom_header, *(name for name, _ in self.sign_out_headers)):
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be the name of a header")
+        if _SENT_FOR_ANY_SITE.fullmatch(self.custom_header):
+            raise ValueError(f"custom_header must not be {self.custom_header}: other sites can have it sent, too")
         if not all(
             _QUOTABLE.fullmatch(value) for value in (self.realm, *(value for _, value in self.sign_out_headers))
         ):
