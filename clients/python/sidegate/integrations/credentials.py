@@ -100,18 +100,23 @@ def bearer_token(authorization: Sequence[str]) -> str | None:
 def _cookie_value(headers: Sequence[str], name: str) -> str | None:
     """The value of one cookie. None: it is absent or empty. Raises: CredentialsRefused, if it is there twice.
 
-    Source: RFC 6265 section 4.2.1; HTTP/2 may split the header (RFC 9113 section 8.2.3).
+    Source: RFC 6265 section 4.1.1: quotes around a value are allowed, and Django sets an empty one as `""`; section
+    4.2.1. HTTP/2 may split the header (RFC 9113 section 8.2.3).
     """
     found: list[str] = []
     for pair in ";".join(headers).split(";"):
         key, _, value = pair.partition("=")
         if key.strip(" \t") == name:
-            found.append(value.strip(" \t"))
+            found.append(_unquoted(value.strip(" \t")))
     if len(found) > 1:
         raise CredentialsRefused(
             CredentialsProblem.DUPLICATE_CREDENTIALS, "the request has more than one cookie of the session's name"
         )
     return found[0] or None if found else None
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
 
 
 def _anti_csrf_token(request: IncomingRequest, policy: WebPolicy) -> str | None:
