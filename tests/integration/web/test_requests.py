@@ -1,13 +1,16 @@
 """What the decision table leaves out: credentials in odd forms, what routes require, sign-out. By every framework."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 from sidegate.integrations.policy import AntiCsrf, SessionCookie, WebPolicy
 from sidegate.testing import FakeSidecar
 
-from tests.fakes.issuer import with_another_signature
+from tests.fakes.issuer import FakeIssuer, with_another_signature
+from tests.integration.sidecar.processes import file_issuer, issuers_setting, running_sidecar
 from tests.integration.web.conftest import Serve
+from tests.integration.web.faces import FACES
 from tests.integration.web.in_process import Pairs, Reply, Sent
 
 BY_COOKIE = WebPolicy(cookie="session", anti_csrf=AntiCsrf.NONE)
@@ -81,12 +84,20 @@ def test_credentials_that_are_not_one_token_are_refused(serve: Serve, headers: P
         pytest.param([("Authorization", "Basic dXNlcjpwYXNz")], id="another scheme"),
         pytest.param([("Authorization", "Bearerish x")], id="a scheme that begins likewise"),
         pytest.param([("Cookie", "session=")], id="an empty cookie"),
+        pytest.param([("Cookie", 'session=""')], id="an empty cookie as Django sets one"),
         pytest.param([("Cookie", "Session=a; sessions=b; xsession=c")], id="other cookies"),
     ],
 )
 def test_what_is_not_meant_for_us_is_no_token(serve: Serve, headers: Pairs) -> None:
     assert ask(serve, Sent("GET", "/required", headers)).body["reason"] == "NO_CREDENTIALS"
     assert ask(serve, Sent("GET", "/optional", headers)).body == {"user": None}
+
+
+def test_the_quotes_around_a_cookies_value_are_no_part_of_the_token(serve: Serve, sidecar: FakeSidecar) -> None:
+    """RFC 6265 section 4.1.1; the cookie parsers of all frameworks take them off too."""
+    reply = ask(serve, Sent("GET", "/required", cookie(f'"{sidecar.issue_token()}"')))
+
+    assert (reply.status, reply.body) == (200, {"user": "ada"})
 
 
 def test_a_cookie_that_no_policy_names_is_not_read(serve: Serve, sidecar: FakeSidecar) -> None:
@@ -263,6 +274,23 @@ def test_a_scope_that_there_is_not_ends_nothing(serve: Serve, sidecar: FakeSidec
 
     assert (reply.status, reply.body["reason"]) == (400, "UNKNOWN_SCOPE")
     assert ask(serve, Sent("GET", "/database", bearer(token))).status == 200
+
+
+def test_a_token_that_names_no_session_can_only_end_all_of_them(folder: Path) -> None:
+    """Its issuer's entry takes such tokens. The fake's does not, so a real sidecar is asked."""
+    issuer = FakeIssuer()
+    entry = file_issuer(issuer, folder, session_claim="")
+    settings = {"issuers": issuers_setting(entry), "store_url": f"sqlite:///{folder}/sessions.db"}
+    with running_sidecar(folder, **settings) as real:
+        for name, face in FACES.items():
+            headers = cookie(issuer.mint(name, sid=None))
+            with face(BY_COOKIE, real.target) as send:
+                (this,) = send([Sent("POST", "/sign-out", headers)])
+                (all_of_them,) = send([Sent("POST", "/sign-out?scope=ALL_SESSIONS", headers)])
+
+            assert (this.status, this.body["reason"], this.all("set-cookie")) == (400, "UNKNOWN_SCOPE", [])
+            assert "must be ALL_SESSIONS" in this.body["message"]
+            assert (all_of_them.status, set(cleared(all_of_them))) == (200, {"session"})
 
 
 def test_signing_out_by_bearer_token_leaves_cookies_alone(serve: Serve, sidecar: FakeSidecar) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sidegate import (
     ClientClosed,
     EvidenceSource,
+    ForkUnsupported,
     NextAction,
     NotSupported,
     Rejection,
@@ -81,6 +82,13 @@ def request_with(method: str = "GET", **headers: str) -> IncomingRequest:
 def test_what_cannot_stand_in_a_header_is_a_mistake(make: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match=r"must|cannot"):
         make()
+
+
+@pytest.mark.parametrize("name", ["Accept", "content-type", "Origin", "Cookie", "Authorization", "Sec-Fetch-Site"])
+def test_a_header_that_other_sites_can_have_sent_is_no_proof(name: str) -> None:
+    """Fetch standard: "CORS-safelisted request-header", "forbidden request-header"."""
+    with pytest.raises(ValueError, match="custom_header"):
+        WebPolicy(cookie="session", custom_header=name)
 
 
 def test_a_policy_clears_the_cookie_that_it_reads() -> None:
@@ -228,6 +236,7 @@ def test_what_a_sidecar_says_cannot_break_out_of_the_challenge() -> None:
     [
         (VerificationUnavailable("unix:///secret: down", code="UNAVAILABLE"), 503, "VERIFICATION_UNAVAILABLE"),
         (ClientClosed("the client was closed"), 503, "VERIFICATION_UNAVAILABLE"),
+        (ForkUnsupported("gRPC would hang here"), 503, "VERIFICATION_UNAVAILABLE"),
     ],
 )
 def test_no_verdict_is_503_and_says_nothing_of_the_inside(error: Any, status: int, reason: str) -> None:

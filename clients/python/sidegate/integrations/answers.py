@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from sidegate.errors import ClientClosed, NotSupported, RevocationUnavailable, SessionRejected, VerificationUnavailable
+from sidegate.errors import (
+    ClientClosed,
+    ForkUnsupported,
+    NotSupported,
+    RevocationUnavailable,
+    SessionRejected,
+    VerificationUnavailable,
+)
 from sidegate.integrations.policy import SessionCookie, WebPolicy
 from sidegate.integrations.refusals import (
     ClaimRequirementFailed,
@@ -16,8 +23,9 @@ from sidegate.integrations.refusals import (
     RequestRefused,
 )
 
-Refusal: TypeAlias = SessionRejected | VerificationUnavailable | ClientClosed | RequestRefused
-REFUSALS: Final = (SessionRejected, VerificationUnavailable, ClientClosed, RequestRefused)
+NoVerdict: TypeAlias = VerificationUnavailable | ClientClosed | ForkUnsupported
+Refusal: TypeAlias = SessionRejected | NoVerdict | RequestRefused
+REFUSALS: Final = (SessionRejected, VerificationUnavailable, ClientClosed, ForkUnsupported, RequestRefused)
 """What verifying a session of a request raises, and `answer_to` answers. All else is a mistake in the service."""
 
 _log = logging.getLogger("sidegate.integrations")
@@ -58,7 +66,7 @@ def answer_to(error: Refusal, policy: WebPolicy) -> Answer:
             return _refused(
                 403, "insufficient_claims", "CLAIM_REQUIREMENT_FAILED", error.message, claim=error.requirement
             )
-        case VerificationUnavailable() | ClientClosed():
+        case VerificationUnavailable() | ClientClosed() | ForkUnsupported():
             # The message names the target and its state: for operators, and never a token.
             _log.warning("no verdict could be had: %s", error)
             return _unavailable("VERIFICATION_UNAVAILABLE", "nobody could say whether the token is good", policy)

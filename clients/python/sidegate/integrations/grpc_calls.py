@@ -12,7 +12,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
-from sidegate.errors import ClientClosed, SessionRejected, VerificationUnavailable
+from sidegate.errors import ClientClosed, ForkUnsupported, SessionRejected, VerificationUnavailable
 from sidegate.failures import ERROR_DOMAIN, STATUS_DETAILS_KEY
 from sidegate.integrations.answers import Refusal
 from sidegate.integrations.credentials import IncomingRequest
@@ -100,7 +100,7 @@ def call_refused(error: Refusal) -> CallRefused:
         case CredentialsRefused():
             metadata = {"problem": str(error.problem)}
             return _refused(grpc.StatusCode.UNAUTHENTICATED, error.message, "UNAUTHENTICATED", metadata)
-        case VerificationUnavailable() | ClientClosed():
+        case VerificationUnavailable() | ClientClosed() | ForkUnsupported():
             # The message names the target and its state: for operators, and never a token.
             _log.warning("no verdict could be had: %s", error)
             reason = error.reason if isinstance(error, VerificationUnavailable) else None

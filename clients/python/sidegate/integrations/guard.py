@@ -57,7 +57,7 @@ def get_session(
     """Whose session a request belongs to. None: it brings no token, and none is required.
 
     Raises:
-        SessionRejected, VerificationUnavailable, ClientClosed: As `SessionClient.verify`.
+        SessionRejected, VerificationUnavailable, ClientClosed, ForkUnsupported: As `SessionClient.verify`.
         RequestRefused: In one of its kinds.
     """
     credentials = _credentials(request, policy, rules)

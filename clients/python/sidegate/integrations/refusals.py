@@ -40,7 +40,7 @@ class CsrfRefused(RequestRefused):
 
 
 class ScopeRefused(RequestRefused):
-    """A sign-out names no scope that there is."""
+    """A sign-out names no scope that there is, or one for which its token would have to name a session."""
 
 
 class ClaimRequirementFailed(RequestRefused):

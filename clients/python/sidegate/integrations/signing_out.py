@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sidegate.async_session_client import AsyncSessionClient
-from sidegate.errors import NotSupported, RevocationUnavailable, SessionRejected
+from sidegate.errors import InvalidRequest, NotSupported, RevocationUnavailable, SessionRejected
 from sidegate.integrations.answers import REFUSALS, Answer, Refusal, answer_to, answer_to_sign_out_failure
 from sidegate.integrations.credentials import Credentials, IncomingRequest, Transfer
 from sidegate.integrations.guard import required_credentials
@@ -47,6 +47,8 @@ def sign_out(
         ended = client.sign_out(credentials.access_token, chosen, anti_csrf_token=credentials.anti_csrf_token)
     except REFUSALS as error:
         return _refused(error, credentials, policy)
+    except InvalidRequest as error:
+        return _refused(_unsuitable(error), credentials, policy)
     except _FAILURES as error:
         return answer_to_sign_out_failure(error, policy)
     return _signed_out(ended, credentials, policy, chosen)
@@ -63,6 +65,8 @@ async def sign_out_async(
         ended = await client.sign_out(credentials.access_token, chosen, anti_csrf_token=credentials.anti_csrf_token)
     except REFUSALS as error:
         return _refused(error, credentials, policy)
+    except InvalidRequest as error:
+        return _refused(_unsuitable(error), credentials, policy)
     except _FAILURES as error:
         return answer_to_sign_out_failure(error, policy)
     return _signed_out(ended, credentials, policy, chosen)
@@ -71,6 +75,13 @@ async def sign_out_async(
 def _signed_out(ended: SessionsEnded, credentials: Credentials, policy: WebPolicy, scope: SignOutScope) -> Answer:
     answer = Answer(200, {"status": "OK", "revoked_count": ended.revoked_count}, (("Cache-Control", "no-store"),))
     return answer if scope is SignOutScope.OTHER_SESSIONS else _without_session(answer, credentials, policy)
+
+
+def _unsuitable(error: InvalidRequest) -> ScopeRefused:
+    """The refusal of a scope that the token is not for: it names no session. Raises: the error, if it is another."""
+    if error.field != "scope":
+        raise error
+    return ScopeRefused(error.message)
 
 
 def _refused(error: Refusal, credentials: Credentials | None, policy: WebPolicy) -> Answer:
