@@ -233,7 +233,7 @@ class NearCache:
         return True
 
     def _vouch(self, checkpoint: feed_pb2.FeedCheckpoint, steady: float, wall: float) -> bool:
-        """Allow hits for as long as this checkpoint is not late."""
+        """Allow hits for as long as neither this checkpoint nor the sidecar's own picture is late."""
         if self._lateness is None or not checkpoint.HasField("sent_time"):
             return False
         sent = checkpoint.sent_time.seconds + checkpoint.sent_time.nanos / 1e9
@@ -244,12 +244,13 @@ class NearCache:
         # was set cannot be told apart; a new stream measures anew.
         if age is None or age > OLD_SECONDS or silence > LATE_SECONDS:
             return False
-        read_age = checkpoint.last_read_age.seconds + checkpoint.last_read_age.nanos / 1e9
-        if not checkpoint.HasField("last_read_age") or read_age > LATE_SECONDS:
+        if not checkpoint.HasField("last_read_age"):
             self._stop_hits()
-        else:
-            self._usable_until = steady + LATE_SECONDS - age
-            self._usable_until_wall = wall + LATE_SECONDS - age
+            return True
+        # What was not read when it was sent is later by that much.
+        read_age = max(0.0, checkpoint.last_read_age.seconds + checkpoint.last_read_age.nanos / 1e9)
+        left = LATE_SECONDS - age - read_age
+        self._usable_until, self._usable_until_wall = steady + left, wall + left
         return True
 
     def _forget(self) -> None:

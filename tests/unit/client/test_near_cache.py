@@ -4,6 +4,7 @@ import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -41,9 +42,9 @@ def hello(sequence: int = 0) -> Response:
     return Response(hello=event)
 
 
-def checkpoint(sent: float, sequence: int = 0) -> Response:
+def checkpoint(sent: float, sequence: int = 0, read_age: float = 0.0) -> Response:
     event = feed_pb2.FeedCheckpoint(revision=revision(sequence))
-    event.last_read_age.FromMilliseconds(10)
+    event.last_read_age.FromMilliseconds(round(read_age * 1000))
     event.sent_time.FromMicroseconds(round(sent * 1e6))
     return Response(checkpoint=event)
 
@@ -191,6 +192,27 @@ def test_a_new_stream_of_another_store_awaits_no_sign_out_of_the_old(clocks: Clo
     assert find(cache, "a")
 
 
+def test_the_estimate_counts_what_a_question_and_its_evidence_hold(clocks: Clocks) -> None:
+    cache = fed(clocks, entries=5000)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(200):
+            audiences = [f"audience-{number}-{place}" for place in range(64)]
+            pending = cache.find(f"t-{number}", False, None, audiences, None, None)
+            assert isinstance(pending, tuple)
+            del audiences
+            evidence = Evidence(EvidenceSource.LOCAL, Revision("store", 0), key_id="\U0001f511" * 255 + str(number))
+            session = good(f"s-{number}").outcome
+            assert isinstance(session, Session)
+            cache.keep(pending, Verdict(replace(session, evidence=evidence), evidence))
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    estimate = cache.statistics().bytes
+    assert after - before <= estimate <= 1.5 * (after - before)
+
+
 @pytest.mark.parametrize("claims", ["{}", '{"name": "' + "x" * 1000 + '"}'], ids=["small", "large"])
 def test_the_estimate_of_the_bytes_is_no_less_than_they_are(clocks: Clocks, claims: str) -> None:
     cache = fed(clocks, entries=5000)
@@ -238,6 +260,21 @@ def test_a_hit_needs_a_checkpoint_of_the_last_three_seconds(clocks: Clocks) -> N
     clocks.advance(0.002)
     assert not find(cache, "t")
     assert cache.statistics().bypassed_late == 1
+
+
+def test_the_age_of_the_sidecars_own_picture_counts_from_the_same_three_seconds(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    keep(cache, "t", good("s-1"))
+    clocks.advance(0.5)
+    assert cache.take(checkpoint(clocks.wall - 0.5, read_age=1.4))
+    clocks.advance(1.0)
+    assert find(cache, "t")
+    clocks.advance(0.2)
+    assert not find(cache, "t")
+    assert cache.take(checkpoint(clocks.wall, read_age=3.1))
+    assert not find(cache, "t")
+    assert cache.take(checkpoint(clocks.wall))
+    assert find(cache, "t")
 
 
 def test_a_clock_that_is_set_back_prolongs_nothing(clocks: Clocks) -> None:

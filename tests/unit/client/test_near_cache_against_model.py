@@ -108,7 +108,7 @@ class Event:
 @dataclass
 class OnTheWire:
     message: Response
-    sent: float | None = None
+    complete: float | None = None
     delivers: int = 0
 
 
@@ -138,7 +138,7 @@ class World(RuleBasedStateMachine):
         self.happened = 0  # events ever
         self.delivered = 0  # how many of these the open stream has delivered, or was opened after
         self.wire: deque[OnTheWire] | None = None
-        self.vouched: float | None = None  # when the last checkpoint that arrived was truly sent
+        self.vouched: float | None = None  # of when the last checkpoint that arrived truly told
         self.calls: list[InFlight] = []
         self.tokens = TOKENS
         self.old_tokens = TOKENS  # the newest of them; one that was revoked must not come back
@@ -153,8 +153,10 @@ class World(RuleBasedStateMachine):
 
     def send(self, message: Response) -> None:
         if self.wire is not None:
-            sent = self.now if message.HasField("checkpoint") else None
-            self.wire.append(OnTheWire(message, sent, self.happened))
+            told: float | None = None
+            if message.HasField("checkpoint"):
+                told = self.now - message.checkpoint.last_read_age.ToTimedelta().total_seconds()
+            self.wire.append(OnTheWire(message, told, self.happened))
 
     def send_checkpoint(self, read_age: float = 0.0) -> None:
         checkpoint = feed_pb2.FeedCheckpoint(revision=self.revision())
@@ -229,8 +231,8 @@ class World(RuleBasedStateMachine):
             count -= 1
             arrived = self.wire.popleft()
             self.delivered = arrived.delivers
-            if arrived.sent is not None:
-                self.vouched = arrived.sent
+            if arrived.complete is not None:
+                self.vouched = arrived.complete
                 self.was_set = False
             if not self.cache.take(arrived.message):
                 self.break_stream()
@@ -357,12 +359,13 @@ class World(RuleBasedStateMachine):
         flight=st.sampled_from([0.0, 0.0, 0.9, 1.4, 2.9, 10.0]),
         step=st.sampled_from([0.0, 0.0, *STEPS]),
         in_flight=st.booleans(),
+        read_age=st.sampled_from([0.0, 0.0, 1.0, 2.9]),
     )
-    def beat(self, pause: float, flight: float, step: float, *, in_flight: bool) -> None:
+    def beat(self, pause: float, flight: float, step: float, *, in_flight: bool, read_age: float = 0.0) -> None:
         """A checkpoint, some time after the last, which the clock may be set before or after its sending."""
         self.now += pause
         self.wall_ahead += 0.0 if in_flight else step
-        self.send_checkpoint()
+        self.send_checkpoint(read_age)
         self.now += flight
         self.wall_ahead += step if in_flight else 0.0
         self.deliver(1000)
