@@ -87,11 +87,13 @@ class SharedNearCache:
         None: the arguments are no question at all, which is for the call to say.
         """
         # Hash no megabytes, and no text whose encoding fails with the text in its message. A lone string is a mistake.
+        # And an iterator can be gone through once, which is for the call to do: it would ask for no audience at all.
         if (
             not isinstance(access_token, str)
             or len(access_token) > MAX_TOKEN_BYTES
             or not access_token.isascii()
             or isinstance(audiences, (str, bytes))
+            or hasattr(audiences, "__next__")
         ):
             return None
         question = (sha256(access_token.encode()).digest(), tuple(audiences), tenant_id, anti_csrf_token)

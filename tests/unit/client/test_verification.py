@@ -70,6 +70,16 @@ def test_every_demand_reaches_the_sidecar(client: SessionClient, sidecar: FakeSi
     ]
 
 
+@pytest.mark.parametrize("method", ["verify", "check"])
+def test_audiences_that_can_be_gone_through_only_once_are_asked_for_and_not_lost(
+    client: SessionClient, sidecar: FakeSidecar, method: str
+) -> None:
+    sidecar.script("Verify", ACCEPTED)
+    getattr(client, method)(TOKEN, audiences=(audience for audience in ["api", "web"]))
+    (request,) = sidecar.requests["Verify"]
+    assert request.accepted_audiences == ["api", "web"]
+
+
 def test_an_empty_tenant_is_asked_for_and_not_dropped(client: SessionClient, sidecar: FakeSidecar) -> None:
     sidecar.script("Verify", ACCEPTED)
     client.verify(TOKEN, tenant_id="", anti_csrf_token="")
