@@ -6,6 +6,7 @@ an event behind that makes grpc.aio lose those of the next loop (seen with grpci
 loop, does not wait for a busy one, and can be let go of before a fork.
 """
 
+import logging
 import threading
 import weakref
 from typing import Any
@@ -23,6 +24,8 @@ from sidegate.watch import Watch
 from sidegate.watch_thread import WatchThread
 
 STOP_SECONDS = 1.0  # a cancelled stream ends at once
+
+_log = logging.getLogger("sidegate")
 
 
 class Feed:
@@ -166,6 +169,9 @@ class _FeedThread:
         except grpc.RpcError as error:
             return failure_of(error).code
         except DecodeError:
+            return None
+        except Exception as error:  # noqa: BLE001 - e.g. gRPC cannot start a thread; without a feed no watch is told
+            _log.error("the revocation feed failed with %s", type(error).__name__)
             return None
         finally:
             self._cache.broke()

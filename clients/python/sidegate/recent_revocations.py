@@ -28,8 +28,10 @@ class RecentRevocations:
         sequence = max(revision.sequence, self._sequences.pop(digest, -1))  # a resumed feed may repeat itself
         self._sequences[digest] = sequence
         if len(self._sequences) > MAX_DIGESTS:
-            oldest = next(iter(self._sequences))
-            self.floor = Revision(revision.store_id, self._sequences.pop(oldest))
+            oldest = self._sequences.pop(next(iter(self._sequences)))
+            # What was repeated is out of order: of what comes after the latest that was let go of, all is known.
+            floor = oldest if self.floor is None else max(oldest, self.floor.sequence)
+            self.floor = Revision(revision.store_id, floor)
 
     def add_of_any_session(self, revision: Revision) -> None:
         """Take in what may concern every session, as a key's revocation does."""

@@ -43,7 +43,8 @@ class SessionWatches:
         self._reached: Revision | None = None  # by any stream so far
 
     def __len__(self) -> int:
-        return len(self._watches)
+        """How many there are that have not been told an end."""
+        return len(self._watches) + len(self._ends)
 
     def add(self, watch: Watch) -> None:
         """Watch from now on."""
@@ -125,15 +126,16 @@ class SessionWatches:
         """What to ask the sidecar now; each is to be answered by `answer`. Empty while there is no stream: the next one
         raises all questions anew.
         """
-        if self._position is None:
+        if self._position is None or self._reached is None:
             return []
         asked: list[tuple[Watch, VerifyRequest]] = []
-        position = revision_message("at_least_as_fresh", self._position)
+        # Not of the stream's position: a sidecar may be behind the one before it, and would spare what that one told.
+        reached = revision_message("at_least_as_fresh", self._reached)
         while self._suspects and len(asked) < limit:
             watch = next(iter(self._suspects))
             del self._suspects[watch]
             if watch.question is not None:
-                watch.question.at_least_as_fresh.CopyFrom(position)
+                watch.question.at_least_as_fresh.CopyFrom(reached)
                 asked.append((watch, watch.question))
         return asked
 

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from sidegate.errors import SessionRejected
 from sidegate.fields import optional_text
 from sidegate.v1.verification_pb2 import VerifyRequest
-from sidegate.verdicts import Evidence, EvidenceSource, Session
-from sidegate.verification_calls import token_rejection
+from sidegate.verdicts import Evidence, EvidenceSource, NextAction, Rejection, RejectionReason, Session
+from sidegate.verification_calls import MAX_TOKEN_BYTES, token_rejection
 from sidegate.watching import SessionEndReason, WatchEnd
+
+SPARE_INSTANTS = 64  # below that, letting go of them one by one is not worth it
 
 
 class Watch:
@@ -22,7 +24,7 @@ class Watch:
         tell: Called once, with how it ended.
 
     Raises:
-        SessionRejected, InvalidRequest, TypeError: The token is none.
+        SessionRejected, InvalidRequest, TypeError: The token is none, or cannot hold that anti-CSRF token.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class Expiries:
         watches.pop(watch, None)
         if not watches:
             self._watches.pop(watch.expires, None)
+        if len(self._instants) > 2 * len(self._watches) + SPARE_INSTANTS:
+            self._instants = sorted(self._watches)  # which is a heap
 
     def due(self, wall: float) -> list[Watch]:
         """Those that have expired by then, each once."""
@@ -81,6 +85,12 @@ class Expiries:
 
 
 def _question(access_token: str, anti_csrf_token: str | None) -> VerifyRequest:
-    if rejection := token_rejection(access_token):
+    rejection = token_rejection(access_token)
+    anti_csrf_token = optional_text("anti_csrf_token", anti_csrf_token)
+    if rejection is None and anti_csrf_token is not None and len(anti_csrf_token.encode()) > MAX_TOKEN_BYTES:
+        # Sent, a few of them would make the questions of all watches too large for a message.
+        message = "the anti-CSRF token is larger than any token that could hold it"
+        rejection = Rejection(RejectionReason.ANTI_CSRF_MISMATCH, NextAction.REAUTHENTICATE, message)
+    if rejection is not None:
         raise SessionRejected(rejection, Evidence(EvidenceSource.LOCAL))
-    return VerifyRequest(access_token=access_token, anti_csrf_token=optional_text("anti_csrf_token", anti_csrf_token))
+    return VerifyRequest(access_token=access_token, anti_csrf_token=anti_csrf_token)

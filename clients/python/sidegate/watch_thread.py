@@ -24,7 +24,7 @@ from sidegate.verification_calls import verify_together
 from sidegate.watch import Watch
 from sidegate.watching import SessionEnded, SessionEndReason, WatchEnd
 
-MAX_BATCH = 256  # verification.proto
+MAX_BATCH = 128  # with a token and an anti-CSRF token of 16 KiB each they fit into one message of 5 MiB
 ASK_SECONDS = 2.0  # what one batch of questions may take; it is asked again until it is answered
 LOOK_SECONDS = 1.0  # between two looks at the clock, which may be set, and at the feed, which may be stalled
 STOP_SECONDS = 1.0  # a cancelled call ends at once; a callback may take longer, and is then not waited for

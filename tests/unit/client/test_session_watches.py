@@ -25,7 +25,9 @@ from sidegate.digests import SESSION, TENANT, USER, digest_of
 from sidegate.session_watches import SessionWatches
 from sidegate.v1 import feed_pb2, session_pb2
 from sidegate.v1.feed_pb2 import WatchRevocationsResponse as Response
-from sidegate.watch import Watch
+from sidegate.verification_calls import verify_together
+from sidegate.watch import Expiries, Watch
+from sidegate.watch_thread import MAX_BATCH
 from sidegate.watching import WatchEnd
 
 SALT = b"sixteen bytes ok"
@@ -297,6 +299,16 @@ def test_only_so_many_revocations_are_remembered(world: World, monkeypatch: pyte
     assert world.reasons() == [SessionEndReason.UNVERIFIABLE]
 
 
+def test_what_a_sidecar_that_is_behind_repeats_hides_no_gap(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MAX_DIGESTS", 3)
+    numbers = (10, 11, 12)
+    world.take(hello(9), *(revoked("session", number, f"s-{number}") for number in numbers))
+    world.take(hello(9), revoked("session", 10, "s-10"))
+    world.take(*(revoked("session", number, f"s-{number}") for number in (13, 14, 15)))
+    world.add(session("s-12", at=11))
+    assert world.reasons() == [SessionEndReason.UNVERIFIABLE]
+
+
 @pytest.mark.parametrize("broken", [True, False], ids=["new stream", "same stream"])
 def test_what_a_watch_has_seen_need_not_be_remembered(
     world: World, monkeypatch: pytest.MonkeyPatch, broken: bool
@@ -373,6 +385,17 @@ def test_a_stream_that_repeats_what_was_judged_ends_nothing(world: World) -> Non
     assert world.ends() == []
     world.add(session("s-2", at=6))
     assert world.reasons() == [SessionEndReason.USER_REVOKED]
+
+
+def test_a_sidecar_that_is_behind_has_to_answer_as_of_what_was_told_before(world: World) -> None:
+    """Or it would spare a session whose user's revocation it has yet to learn of, and will then tell again."""
+    world.take(hello())
+    watch = world.add(token="t")
+    world.answer_all()
+    world.take(revoked("user", 8))
+    world.watches.broke()
+    world.take(hello(6))
+    assert world.asked() == [(watch, 8)]
 
 
 @pytest.mark.parametrize("again", [hello(9), hello(8, store="another")], ids=["later", "another store"])
@@ -541,3 +564,55 @@ def test_nothing_stays_of_watches_that_are_over(world: World) -> None:
     world.answer_all(refused(RejectionReason.USER_REVOKED))
     assert len(world.ends()) == 4
     assert [each() for each in gone] == [None] * 10
+
+
+def test_the_expiries_of_watches_that_are_over_are_let_go_of() -> None:
+    """Though a watch that expires before them goes on."""
+    expiries = Expiries()
+    long_lived = Watch(session(), None, None, False, lambda _: None)
+    expiries.add(long_lived)
+    for number in range(10_000):
+        watch = Watch(session(), None, None, False, lambda _: None)
+        watch.expires = EXPIRES + 1 + number % 1000
+        expiries.add(watch)
+        expiries.remove(watch)
+    instants: list[float] = vars(expiries)["_instants"]
+    assert len(instants) < 100
+    assert expiries.next() == EXPIRES
+    assert expiries.due(EXPIRES + 2000) == [long_lived]
+    assert expiries.next() is None
+
+
+def test_expiries_stay_in_order_whatever_is_let_go_of() -> None:
+    expiries = Expiries()
+    watches: list[Watch] = []
+    for number in range(500):
+        watch = Watch(session(), None, None, False, lambda _: None)
+        watch.expires = EXPIRES + number * 7919 % 500
+        watches.append(watch)
+        expiries.add(watch)
+    gone = [watch for number, watch in enumerate(watches) if number % 9]
+    for watch in gone:
+        expiries.remove(watch)
+    kept = sorted((watch.expires for watch in watches if watch not in gone), key=float)
+    found: list[float] = []
+    while (instant := expiries.next()) is not None:
+        found.extend(watch.expires for watch in expiries.due(instant))
+    assert found == kept
+
+
+def test_an_anti_csrf_token_larger_than_any_token_could_hold_is_refused_at_once() -> None:
+    Watch(session(), "t", "x" * 16 * 1024, False, lambda _: None)
+    with pytest.raises(SessionRejected) as caught:
+        Watch(session(), "t", "x" * (16 * 1024 + 1), False, lambda _: None)
+    assert caught.value.reason is RejectionReason.ANTI_CSRF_MISMATCH
+
+
+def test_the_largest_questions_fit_into_one_message(world: World) -> None:
+    for number in range(MAX_BATCH + 1):
+        watch = Watch(session(f"s-{number}"), "t" * 16 * 1024, "x" * 16 * 1024, False, lambda _: None)
+        world.watches.add(watch)
+    world.take(hello(store="s" * 36))
+    asked = world.watches.questions(MAX_BATCH)
+    assert len(asked) == MAX_BATCH
+    assert verify_together([question for _, question in asked]).request

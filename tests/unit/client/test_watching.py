@@ -25,6 +25,7 @@ from sidegate import (
     near_cache,
 )
 from sidegate.feed_thread import Feed
+from sidegate.watch_thread import WatchThread
 
 from tests.unit.client.feed_server import PATIENCE_SECONDS, FeedServer
 from tests.unit.client.test_forking import run
@@ -236,6 +237,24 @@ def test_a_client_may_be_closed_by_its_own_callback(server: FeedServer) -> None:
     assert isinstance(other.next(), ClientClosed)
 
 
+def test_a_watch_that_begins_while_the_client_closes_is_told_so(
+    client: SessionClient, server: FeedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = Feed.follow
+
+    def follow_once_closed(feed: Feed) -> None:
+        monkeypatch.setattr(Feed, "follow", follow)
+        client.close()
+        feed.follow()
+
+    session = client.verify("s-1")
+    monkeypatch.setattr(Feed, "follow", follow_once_closed)
+    told = Told()
+    client.watch_session(session, on_end=told)
+    assert isinstance(told.next(), ClientClosed)
+    until(lambda: not watchers())
+
+
 async def test_a_watch_that_is_cancelled_leaves_nothing_behind(
     async_client: AsyncSessionClient, server: FeedServer
 ) -> None:
@@ -326,6 +345,32 @@ def test_watches_that_nobody_can_serve_any_more_end(
     server.revoke("s-2")
     assert later.reason() is SessionEndReason.SESSION_REVOKED
     assert later.empty()
+
+
+def test_a_feed_that_fails_in_a_way_that_nobody_foresaw_is_tried_again(
+    client: SessionClient, server: FeedServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = WatchThread.request
+    broken = threading.Event()
+
+    def request_or_fail(watches: WatchThread) -> bytes:
+        if broken.is_set():
+            broken.clear()
+            raise RuntimeError("can't start new thread")
+        return request(watches)
+
+    monkeypatch.setattr(WatchThread, "request", request_or_fail)
+    told = Told()
+    watch(client, "s-1", told)
+    server.wait_for_stream(1)
+    server.resuming = True
+    broken.set()
+    server.send(None)
+    server.wait_for_stream(2)
+    server.revoke("s-1")
+    assert told.next() == REVOKED
+    assert [record.getMessage() for record in caplog.records] == ["the revocation feed failed with RuntimeError"]
+    assert not caplog.records[0].exc_info
 
 
 def test_a_question_under_way_holds_up_neither_close_nor_fork(client: SessionClient, server: FeedServer) -> None:
