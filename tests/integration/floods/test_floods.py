@@ -1,0 +1,70 @@
+"""Floods: whatever one client sends to a listener, the others are answered, on every listener, and memory is bounded.
+
+Nothing here is about how fast: benchmarks/floods.py prints that.
+"""
+
+import grpc
+import pytest
+from sidegate.v1 import verification_pb2 as v1
+
+from tests.integration.floods.attacker import attacking
+from tests.integration.floods.attacks import ATTACKS
+from tests.integration.floods.scene import CALL_SECONDS, OWN_CONNECTION, Fortress
+from tests.integration.floods.wire import BATCH_VERIFY
+from tests.integration.sidecar.processes import check_output
+
+SECONDS = 0.5
+MIB = 1024 * 1024
+FLOODS = [
+    *((name, "tcp") for name in ATTACKS),
+    *((name, "tls") for name in ATTACKS if name != "idle connections"),  # more than there may be
+    # What is served on the socket is served by the same code; it is no weaker.
+    ("rapid resets", "unix"),
+    ("idle connections", "unix"),
+]
+
+
+def check_after(under_attack: Fortress, before: int, megabytes: int) -> None:
+    """It lives, its memory has its bound, its log is clean, and whoever comes now is served."""
+    assert under_attack.sidecar.process.poll() is None
+    assert under_attack.peak() - before < megabytes * MIB
+    for listener in ("unix", "tcp", "tls"):
+        with under_attack.channel(listener) as channel:
+            under_attack.ask(channel, listener)
+    check_output(under_attack.sidecar.log)
+
+
+@pytest.mark.parametrize(("name", "listener"), [pytest.param(*flood, id=" on ".join(flood)) for flood in FLOODS])
+def test_a_flood_fails_no_call_of_others(under_attack: Fortress, name: str, listener: str) -> None:
+    before = under_attack.memory()
+    under_attack.forget_peak()
+
+    with (
+        under_attack.good_clients() as clients,
+        attacking(name, under_attack.prey[listener], under_attack.token, SECONDS) as attacker,
+    ):
+        damage = attacker.damage()
+
+    assert {listener: client.faults for listener, client in clients.items()} == {"unix": [], "tcp": [], "tls": []}
+    assert all(client.seconds for client in clients.values())
+    assert damage.connections >= ATTACKS[name].connections, "the attack came about"
+    check_after(under_attack, before, ATTACKS[name].megabytes)
+
+
+def test_a_flood_of_the_worst_batches_fails_no_call_of_others(under_attack: Fortress) -> None:
+    """256 tokens of 16 KiB in each, of which nothing can be known before they have been parsed."""
+    worst = f"{under_attack.token.split('.')[0]}.{'W1tb' * 3900}.{'A' * 86}"
+    asked = v1.BatchVerifyRequest(requests=[v1.VerifyRequest(access_token=worst)] * 256).SerializeToString()
+    before = under_attack.memory()
+    under_attack.forget_peak()
+
+    with (
+        under_attack.good_clients() as clients,
+        grpc.insecure_channel(under_attack.sidecar.tcp_target, [OWN_CONNECTION]) as channel,
+    ):
+        batches = [channel.unary_unary(BATCH_VERIFY).future(asked, timeout=CALL_SECONDS) for _ in range(8)]
+        endings = {batch.code() for batch in batches}
+
+    assert endings <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    assert {listener: client.faults for listener, client in clients.items()} == {"unix": [], "tcp": [], "tls": []}
+    check_after(under_attack, before, 150)  # 8 times 4 MiB on their way, as bytes and as messages
