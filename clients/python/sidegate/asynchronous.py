@@ -74,7 +74,7 @@ class AsyncioClient:
 
     async def close(self) -> None:
         """Close the connection and end the calls under way. Closing again does nothing."""
-        if self._channel is not None:
+        if self._channel is not None or self._retiring:
             self._check_loop()
         self._closed = True
         self._methods.clear()
@@ -190,3 +190,4 @@ class AsyncioClient:
         # A channel cannot be closed properly without its loop; dropping the last reference frees it.
         self._loop, self._channel = loop, None
         self._methods.clear()
+        self._retiring.clear()

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -12,10 +13,14 @@ from sidegate import (
     AsyncRevocationClient,
     AsyncSessionClient,
     ClientClosed,
+    ClientTls,
+    RevocationUnavailable,
     SessionClient,
+    SessionRevoked,
     VerificationUnavailable,
 )
 
+from tests.fakes.certificate_authority import CertificateAuthority
 from tests.unit.client.answers import ACCEPTED, SESSION, TOKEN
 from tests.unit.client.fake_sidecar import FakeSidecar, Silence
 from tests.unit.client.twins import Twins
@@ -188,6 +193,31 @@ def test_one_loop_after_another_may_use_an_asyncio_client(sidecar: FakeSidecar) 
     asyncio.run(client.close())
     with pytest.raises(ClientClosed):
         asyncio.run(client.verify(TOKEN))
+
+
+def test_a_loop_that_was_closed_holds_up_nobody_with_what_it_had_yet_to_do(tmp_path: Path) -> None:
+    """Such as to end the channel of certificates that were renewed, on which a call is under way."""
+    (certificate := tmp_path / "ca.pem").write_bytes(CertificateAuthority().bundle)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = AsyncRevocationClient(
+            f"127.0.0.1:{silent.getsockname()[1]}", tls=ClientTls(ca_file=certificate), timeout=20.0
+        )
+
+        async def renew() -> asyncio.Task[SessionRevoked]:
+            under_way = asyncio.create_task(client.revoke_session("s-1"))
+            await asyncio.sleep(0)
+            os.utime(certificate, (1, 1))
+            with pytest.raises(RevocationUnavailable):
+                await client.revoke_session("s-1", timeout=0.05)
+            return under_way
+
+        loop = asyncio.new_event_loop()
+        under_way = loop.run_until_complete(renew())
+        assert not under_way.done()
+        loop.close()
+        asyncio.run(client.close())
+        with pytest.raises(ClientClosed):
+            asyncio.run(client.revoke_session("s-1"))
 
 
 def test_two_loops_at_a_time_may_not(sidecar: FakeSidecar) -> None:
