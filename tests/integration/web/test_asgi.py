@@ -140,6 +140,26 @@ async def test_the_client_is_closed_with_the_lifespan_and_the_app_can_start_agai
     await installation.client.close()
 
 
+async def test_an_app_made_at_import_asks_the_sidecar_that_is_there_when_it_is_started(
+    sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the tests of a service need not make its app anew for each of their sidecars."""
+    app = fastapi_app.application(WebPolicy())
+    with FakeSidecar() as another:
+        for running in (sidecar, another):
+            monkeypatch.setenv("SIDEGATE_TARGET", running.target)
+            headers = [("Authorization", f"Bearer {running.issue_token()}")]
+            async with app.router.lifespan_context(app):
+                assert (await call_asgi(app, Sent("GET", "/required", headers))).status == 200
+
+
+def test_a_target_that_cannot_be_one_is_told_when_the_app_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIDEGATE_TARGET", "http://sidecar")
+
+    with pytest.raises(ValueError, match="SIDEGATE_TARGET"):
+        install(FastAPI())
+
+
 async def test_a_client_of_the_callers_is_left_open(client: AsyncSessionClient) -> None:
     app = FastAPI()
     install(app, client=client)

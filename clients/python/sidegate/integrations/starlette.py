@@ -22,6 +22,7 @@ from sidegate.integrations.credentials import IncomingRequest
 from sidegate.integrations.extras import missing
 from sidegate.integrations.policy import WebPolicy
 from sidegate.integrations.requirements import Requirements
+from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, resolve_target
 from sidegate.verdicts import Session, SignOutScope
 from sidegate.watching import SessionEnded
 
@@ -38,24 +39,34 @@ _GOING_AWAY, _POLICY_VIOLATION = 1001, 1008  # RFC 6455 section 7.4.1
 
 
 class Installation:
-    """What `install` gave an app. Its client connects with its first use and is closed with the app's lifespan; a new
-    one takes its place, for an app can be started again. One that was passed in belongs to whoever passed it.
+    """What `install` gave an app. Its client is made and connects with its first use, and is closed with the app's
+    lifespan; the next use makes another, for an app can be started again, in tests with another SIDEGATE_TARGET. One
+    that was passed in belongs to whoever passed it.
 
     Attributes:
         policy: How tokens travel.
-        client: The app's one client.
     """
 
     def __init__(self, policy: WebPolicy, target: str | None, client: AsyncSessionClient | None) -> None:
+        resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET)  # what cannot be one is told now
         self.policy = policy
-        self.client = client or AsyncSessionClient(target)
         self._target = target
-        self._owns_client = client is None
+        self._passed = client
+        self._made: AsyncSessionClient | None = None
+
+    @property
+    def client(self) -> AsyncSessionClient:
+        """The app's one client."""
+        if self._passed is not None:
+            return self._passed
+        if self._made is None:
+            self._made = AsyncSessionClient(self._target)
+        return self._made
 
     async def close(self) -> None:
         """Close the client, if it was made here."""
-        if self._owns_client:
-            client, self.client = self.client, AsyncSessionClient(self._target)
+        client, self._made = self._made, None
+        if client is not None:
             await client.close()
 
 
@@ -70,7 +81,7 @@ def install(
 
     Args:
         policy: How tokens travel. None: as bearer tokens.
-        target: Where the sidecar listens. None: as `AsyncSessionClient` finds it.
+        target: Where the sidecar listens. None: as `AsyncSessionClient` finds it, when it is first needed.
         client: To be used in place of one made here, and closed by the caller.
 
     Raises:
@@ -102,7 +113,7 @@ def installation_of(connection: HTTPConnection) -> Installation:
     """What `install` gave the app. Raises: RuntimeError, if nobody called it."""
     installation: Installation | None = getattr(connection.app.state, _STATE, None)
     if installation is None:
-        raise RuntimeError("sidegate is not installed in this app: call sidegate.integrations.starlette.install(app)")
+        raise RuntimeError("sidegate is not installed in this app: call install(app), for a mounted app too")
     return installation
 
 
