@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 import structlog
+from sidegate import ClientTls, TokenFile
 from sidegate.v1 import feed_pb2_grpc, verification_pb2_grpc
 
 from sidegate_sidecar.admin_plane import administration_of, build_admin_plane
@@ -117,7 +118,12 @@ class Sidecar:
         # Without a store this sidecar would go on accepting what it has had revoked elsewhere.
         if side is None or self._settings.admin_target is None:
             return None
-        forwarding = Forwarding(str(self._settings.admin_target), side.follower)
+        forwarding = Forwarding(
+            str(self._settings.admin_target),
+            side.follower,
+            tls=_client_tls(self._settings),
+            token=None if self._settings.admin_token_file is None else TokenFile(self._settings.admin_token_file),
+        )
         self._owned.push_async_callback(forwarding.close)
         return forwarding
 
@@ -172,6 +178,13 @@ class Sidecar:
             await asyncio.wait([task])
 
         self._owned.push_async_callback(end)
+
+
+def _client_tls(settings: Settings) -> ClientTls | None:
+    """None: the admin target is on this host, and asks nobody who they are."""
+    if settings.admin_cert is None and settings.admin_token_file is None:
+        return None
+    return ClientTls(settings.admin_ca, settings.admin_cert, settings.admin_key)
 
 
 async def run_until_signalled(settings: Settings, started: Callable[[Listening], Awaitable[None]]) -> None:

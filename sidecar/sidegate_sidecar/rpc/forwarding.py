@@ -25,7 +25,8 @@ class Forwarding:
     once this sidecar refuses what was revoked.
 
     Raises:
-        StoreUnavailable: No answer in time: it may or may not have happened.
+        StoreUnavailable: No answer in time: it may or may not have happened. Or what this sidecar is known by cannot be
+            read: it has not.
         RevisionNotReached, ForeignRevision: It has, and this sidecar has not taken it in.
         InvalidRequest: NOT_A_SESSION_OF_USER.
         NotSupported: The other sidecar does not do that for this one.
@@ -33,11 +34,20 @@ class Forwarding:
     Args:
         target: Where its admin services listen, as gRPC spells it.
         revocations: The index here.
+        tls: For an address: whom to trust there, and what to show. Read again when it changes.
+        token: Returns the token to send there. Needs `tls`.
     """
 
-    def __init__(self, target: str, revocations: Revocations) -> None:
+    def __init__(
+        self,
+        target: str,
+        revocations: Revocations,
+        *,
+        tls: sidegate.ClientTls | None = None,
+        token: sidegate.TokenFile | None = None,
+    ) -> None:
         # The client's own: it reconnects, retries what is UNAVAILABLE and holds its deadline across all attempts.
-        self._client = sidegate.AsyncRevocationClient(target, timeout=FORWARD_SECONDS)
+        self._client = sidegate.AsyncRevocationClient(target, timeout=FORWARD_SECONDS, tls=tls, token=token)
         self._revocations = revocations
 
     async def close(self) -> None:
@@ -47,14 +57,15 @@ class Forwarding:
     async def revoke_sessions(
         self, issuer: str, session_handles: Sequence[str], attribution: Attribution
     ) -> SessionsRevoked:
-        """Revoke handles."""
+        """Revoke the one handle that there is: the role `self-sign-out` may not revoke batches."""
+        [session_handle] = session_handles
         outcome = await _answer_of(
-            self._client.revoke_sessions(
-                session_handles, issuer=issuer, reason=attribution.reason, request_id=str(uuid.uuid4())
+            self._client.revoke_session(
+                session_handle, issuer=issuer, reason=attribution.reason, request_id=str(uuid.uuid4())
             )
         )
         revision = await self._reached(outcome.revision)
-        return SessionsRevoked(outcome.newly_revoked_handles, revision)
+        return SessionsRevoked((session_handle,) if outcome.newly_revoked else (), revision)
 
     async def revoke_user(
         self,
@@ -91,6 +102,9 @@ async def _answer_of(call: Awaitable[ResultT]) -> ResultT:
         return await call
     except sidegate.RevocationUnavailable as failure:
         raise StoreUnavailable("the admin target gave no answer; the outcome is unknown") from failure
+    except sidegate.CredentialsUnavailable as failure:
+        _log.warning("forwarding_not_possible", error=str(failure))
+        raise StoreUnavailable("this sidecar cannot prove itself to the admin target now") from failure
     except sidegate.CallFailed as failure:
         if failure.reason == "NOT_A_SESSION_OF_USER" and failure.field is not None:
             raise InvalidRequest(failure.field, "names no session of that user", reason=failure.reason) from failure

@@ -10,6 +10,7 @@ from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import SECOND, Micros
 from sidegate_sidecar.revocations.follower import POLL_SECONDS
 from sidegate_sidecar.settings.admin_access import GrantEntry, check_grants
+from sidegate_sidecar.settings.admin_target import check_admin_target
 from sidegate_sidecar.settings.issuer_entry import WAIVED_AND_REJECTED, IssuerEntry
 from sidegate_sidecar.settings.values import (
     PREFIX,
@@ -94,6 +95,10 @@ class Settings(StoreSettings):
     admin_grants: Annotated[tuple[GrantEntry, ...], BeforeValidator(parse_json)] = Field(
         default=(), validate_default=True
     )
+    admin_ca: FilePath | None = None
+    admin_cert: FilePath | None = None
+    admin_key: FilePath | None = Field(default=None, validate_default=True)
+    admin_token_file: FilePath | None = None
     admin_target: Target | None = None
     unknown_sessions: Literal["accept", "reject"] = "accept"  # after issuers, which its validator looks at
     max_revocation_lag: Duration | None = None
@@ -170,15 +175,18 @@ class Settings(StoreSettings):
             check_grants(grants, info.data["issuers"])
         return grants
 
+    @field_validator("admin_key")
+    @classmethod
+    def _a_client_certificate_has_its_key(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "admin_cert" in info.data and (key is None) != (info.data["admin_cert"] is None):
+            raise ValueError("admin_cert and admin_key are needed together")
+        return key
+
     @field_validator("admin_target")
     @classmethod
-    def _admin_is_near(cls, target: Listener | None) -> Listener | None:
-        if target is not None and not target.is_local:
-            raise ValueError(
-                f"{target}: what is sent there is neither encrypted nor authenticated; keep it on this host"
-            )
-        if target is not None and target.path is None and not target.port:
-            raise ValueError(f"{target}: needs a port")
+    def _the_admin_target_is_reached_safely(cls, target: Listener | None, info: ValidationInfo) -> Listener | None:
+        if target is not None:
+            check_admin_target(target, info.data)
         return target
 
     @field_validator("unknown_sessions")

@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 import structlog
+from sidegate import ClientTls, TokenFile
 from sidegate.testing import FakeSidecar
 from sidegate.v1 import revocation_pb2, session_pb2
 from sidegate_sidecar.errors import InvalidRequest, NotSupported, RevisionNotReached, StoreUnavailable
@@ -70,14 +71,13 @@ async def to_scripted(scripted: ScriptedSidecar, index: HeldIndex) -> AsyncItera
     await forwarding.close()
 
 
-async def test_sessions_are_revoked_over_there(admin: FakeSidecar, forwarding: Forwarding) -> None:
-    admin.revoke_session("s-2")
-
-    outcome = await forwarding.revoke_sessions(ISSUER, ["s-1", "s-2"], BY)
+async def test_a_session_is_revoked_over_there(admin: FakeSidecar, forwarding: Forwarding) -> None:
+    outcome = await forwarding.revoke_sessions(ISSUER, ["s-1"], BY)
 
     assert outcome.newly_revoked == ("s-1",)
-    assert outcome.revision.sequence == admin.revision.sequence == 2
+    assert outcome.revision.sequence == admin.revision.sequence == 1
     assert outcome.revision.store_id == admin.revision.store_id
+    assert (await forwarding.revoke_sessions(ISSUER, ["s-1"], BY)).newly_revoked == ()
 
 
 async def test_a_users_sessions_are_revoked_over_there(admin: FakeSidecar, forwarding: Forwarding) -> None:
@@ -112,15 +112,15 @@ async def test_an_index_that_is_late_is_told(forwarding: Forwarding, index: Held
 async def test_a_repeated_attempt_goes_by_the_same_request_id_and_every_revoke_by_its_own(
     scripted: ScriptedSidecar, to_scripted: Forwarding
 ) -> None:
-    done = revocation_pb2.BatchRevokeSessionsResponse(
-        newly_revoked_handles=["s-1"], revision=session_pb2.Revision(store_id="store", sequence=1)
+    done = revocation_pb2.RevokeSessionResponse(
+        newly_revoked=True, revision=session_pb2.Revision(store_id="store", sequence=1)
     )
-    scripted.script("BatchRevokeSessions", Error(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"), done)
+    scripted.script("RevokeSession", Error(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"), done)
 
     for _ in range(2):
         assert (await to_scripted.revoke_sessions(ISSUER, ["s-1"], BY)).newly_revoked == ("s-1",)
 
-    requests = scripted.requests["BatchRevokeSessions"]
+    requests = scripted.requests["RevokeSession"]
     first, again, other = (request.request_id for request in requests)
     assert first == again != other
     assert {(request.issuer, request.reason) for request in requests} == {(ISSUER, "signed out")}
@@ -160,11 +160,30 @@ async def test_an_exception_that_is_none_is_told(admin: FakeSidecar, forwarding:
 async def test_what_the_caller_could_not_change_is_not_supported_and_an_operator_is_told(
     scripted: ScriptedSidecar, to_scripted: Forwarding, error: Error
 ) -> None:
-    scripted.script("BatchRevokeSessions", error)
+    scripted.script("RevokeSession", error)
 
     with structlog.testing.capture_logs() as logged, pytest.raises(NotSupported):
         await to_scripted.revoke_sessions(ISSUER, ["s-1"], BY)
 
     assert logged == [
         {"event": "forwarding_refused", "log_level": "warning", "code": error.code.name, "reason": error.reason}
+    ]
+
+
+async def test_credentials_that_cannot_be_read_leave_the_session_as_it_is_and_an_operator_is_told(
+    index: HeldIndex, tmp_path: Path
+) -> None:
+    token_file = tmp_path / "token"
+    forwarding = Forwarding("127.0.0.1:1", index, tls=ClientTls(), token=TokenFile(token_file))
+
+    with structlog.testing.capture_logs() as logged, pytest.raises(StoreUnavailable, match="cannot prove itself"):
+        await forwarding.revoke_sessions(ISSUER, ["s-1"], BY)
+
+    await forwarding.close()
+    assert logged == [
+        {
+            "event": "forwarding_not_possible",
+            "log_level": "warning",
+            "error": f"the token file {token_file}: No such file or directory",
+        }
     ]
