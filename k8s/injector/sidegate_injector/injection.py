@@ -12,7 +12,7 @@ from importlib.metadata import version
 from sidegate_injector.annotations import CONFIG, INJECTED, Wishes, wishes_in
 from sidegate_injector.errors import Refused
 from sidegate_injector.objects import Object, as_object, object_in, objects_in
-from sidegate_injector.template import CONTAINER, Template
+from sidegate_injector.template import CONTAINER, Template, tcp_ports
 
 TARGET_VARIABLE = "SIDEGATE_TARGET"
 LOG_LEVEL_VARIABLE = "SIDEGATE_LOG_LEVEL"
@@ -51,6 +51,8 @@ def inject(pod: Object, template: Template) -> Injection:
     sidecar, volumes = _sidecar(template, wishes), _volumes(template, wishes)
     digest = _digest(template, sidecar, volumes)
     init_containers, stands = _with_sidecar(spec, sidecar, intact=_digest_in(annotations) == digest)
+    containers = objects_in(spec, "containers", "pod.spec")
+    _check_ports([*init_containers, *containers], template)
     kept: list[str] = []
     after: Object = {
         **spec,
@@ -58,9 +60,7 @@ def inject(pod: Object, template: Template) -> Injection:
             container if container.get("name") == CONTAINER else _led_to_sidecar(container, template, kept)
             for container in init_containers
         ],
-        "containers": [
-            _led_to_sidecar(container, template, kept) for container in objects_in(spec, "containers", "pod.spec")
-        ],
+        "containers": [_led_to_sidecar(container, template, kept) for container in containers],
         "volumes": _with_volumes(spec, volumes, intact=stands),
     }
     _share_socket(after, template)
@@ -148,6 +148,14 @@ def _with_volumes(spec: Object, volumes: Sequence[Object], *, intact: bool) -> l
     return [*after, *ours.values()]
 
 
+def _check_ports(containers: Sequence[Object], template: Template) -> None:
+    for container in containers:
+        if container.get("name") == CONTAINER:
+            continue
+        for port in sorted(template.ports.intersection(tcp_ports(container, "a container"))):
+            raise Refused(f"container {_name(container)} has port {port}, which is the sidecar's")
+
+
 def _led_to_sidecar(container: Object, template: Template, kept: list[str]) -> Object:
     """A container that may ask the sidecar: it is told where, and the socket is mounted there.
 
@@ -155,7 +163,7 @@ def _led_to_sidecar(container: Object, template: Template, kept: list[str]) -> O
     needs no more. What the container's author has set stays, and is noted in `kept`.
     """
     where = "a container"
-    name = str(container.get("name"))[:63]
+    name = _name(container)
     env = objects_in(container, "env", where)
     mounts = objects_in(container, "volumeMounts", where)
     told = next((entry for entry in env if entry.get("name") == TARGET_VARIABLE), None)
@@ -170,6 +178,11 @@ def _led_to_sidecar(container: Object, template: Template, kept: list[str]) -> O
     elif mounted.get("name") != template.socket_volume:
         kept.append(f"container {name} keeps its own mount at {template.socket_directory}")
     return container
+
+
+def _name(container: Object) -> str:
+    """For people."""
+    return str(container.get("name"))[:63]
 
 
 def _path(mount: Object) -> str:

@@ -17,6 +17,7 @@ VOLUME_PREFIX = "sidegate-"
 TOKEN_DIRECTORY = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 MAX_ID = 2**31 - 1  # the largest uid and gid that Kubernetes takes
 
+_PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _MEMBERS = frozenset({"target", "container", "volumes"})
 _RESTRICTED_SOURCES = frozenset(
     {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
@@ -35,6 +36,7 @@ class Template:
         socket_volume: The name of the volume that is mounted there, by the sidecar and by those who ask it.
         group: The socket's group where the pod has no fsGroup: the sidecar's own.
         config_volume: The name of the volume with the sidecar's settings, a ConfigMap. None: there is none.
+        ports: Where the sidecar listens on the pod's address, which all of its containers share; TCP.
     """
 
     container: Object
@@ -44,6 +46,7 @@ class Template:
     socket_volume: str
     group: int
     config_volume: str | None
+    ports: frozenset[int]
 
 
 def parse_template(document: object, *, image: str | None = None) -> Template:
@@ -96,7 +99,16 @@ def parse_template(document: object, *, image: str | None = None) -> Template:
         socket_volume=mounts[directory],
         group=security["runAsGroup"],
         config_volume=configs[0] if configs else None,
+        ports=frozenset(tcp_ports(container, "container")),
     )
+
+
+def tcp_ports(container: Object, where: str) -> Iterator[int]:
+    """The ports on which a container says that it listens by TCP. Raises Refused."""
+    for port in objects_in(container, "ports", where):
+        number = port.get("containerPort")
+        if isinstance(number, int) and port.get("protocol") in (None, "", "TCP"):
+            yield number
 
 
 def _socket_directory(target: object) -> str | None:
@@ -116,6 +128,11 @@ def _mistakes_of_container(container: Object) -> Iterator[str]:
         yield "container.restartPolicy must be Always: a native sidecar"
     if "startupProbe" not in container:
         yield "container.startupProbe is missing: the application would start before verification is ready"
+    ports = set(tcp_ports(container, "container"))
+    for probe in _PROBES:
+        action = object_in(object_in(container, probe, "container"), "grpc", f"container.{probe}")
+        if action and action.get("port") not in ports:  # else a container of the pod's could have it
+            yield f"container.{probe}.grpc.port must be one of container.ports"
     objects_in(container, "env", "container")
     resources = object_in(container, "resources", "container")
     for kind in ("requests", "limits"):

@@ -19,12 +19,30 @@ from tests.integration.sidecar.processes import BIN, PATIENCE_SECONDS, ROOT
 
 UNSHARE, NSENTER, MOUNT = "/usr/bin/unshare", "/usr/bin/nsenter", "/usr/bin/mount"  # util-linux
 
-PAUSE = """
+POD_ADDRESS = "10.244.0.7"
+PAUSE = f"""
 import fcntl, socket, struct, sys
-with socket.socket() as any_socket:  # netdevice(7): bring the loopback interface up
+with socket.socket() as any_socket:  # netdevice(7): bring the loopback interface up, and give the pod an address
     fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))
+    address = socket.inet_aton("{POD_ADDRESS}")
+    fcntl.ioctl(any_socket, 0x8916, struct.pack("16sHH4s8x", b"lo:0", socket.AF_INET, 0, address))
 print("ready", flush=True)
 sys.stdin.read()
+"""
+
+# What kubelet does for a gRPC probe: one Check, in the clear. It prints the status, or the code of the failure.
+KUBELET = """
+import sys, grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+target, service, timeout = sys.argv[1:]
+with grpc.insecure_channel(target) as channel:
+    check = health_pb2_grpc.HealthStub(channel).Check
+    try:
+        answer = check(health_pb2.HealthCheckRequest(service=service), timeout=float(timeout))
+    except grpc.RpcError as failure:
+        print(failure.code().name)
+    else:
+        print(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 """
 
 Texts = Mapping[str, Mapping[str, str]]
@@ -63,6 +81,7 @@ class Sandbox:
         )
         assert self._pause.stdout is not None
         assert self._pause.stdout.readline() == b"ready\n"
+        self._network = f"--net=/proc/{self._pause.pid}/ns/net"
         self._started: list[subprocess.Popen[bytes]] = []
 
     def container(self, name: str) -> Mapping[str, Any]:
@@ -94,7 +113,7 @@ class Sandbox:
         return (self.folder / f"{name}.log").read_text()
 
     def execute(self, name: str, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a command in a container, as kubelet's exec probes and `kubectl exec` do."""
+        """Run a command in a container, as `kubectl exec` does."""
         return subprocess.run(
             self._command(self.container(name), command),
             env={},
@@ -104,6 +123,20 @@ class Sandbox:
             check=False,
             timeout=PATIENCE_SECONDS,
         )
+
+    def probe(self, name: str, probe: str) -> str:
+        """Probe a container as its manifest says and kubelet does, at the pod's address. `SERVING` is a success."""
+        said = self.container(name)[probe]
+        action = said["grpc"]
+        arguments = (f"{POD_ADDRESS}:{action['port']}", action.get("service", ""), str(said["timeoutSeconds"]))
+        answer = subprocess.run(
+            [NSENTER, self._network, sys.executable, "-I", "-c", KUBELET, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=PATIENCE_SECONDS,
+        )
+        return answer.stdout.strip()
 
     def close(self) -> None:
         """End every process of it."""
@@ -154,10 +187,9 @@ class Sandbox:
             "env": {"PATH": str(BIN), **dict(self._variable(entry) for entry in container.get("env", ()))},
             "command": list(command),
         }
-        network = f"--net=/proc/{self._pause.pid}/ns/net"
         runtime = Path(__file__).with_name("container_root.py")
         unshare = [UNSHARE, "--mount", "--propagation", "private"]
-        return [NSENTER, network, *unshare, sys.executable, "-I", runtime, json.dumps(told)]
+        return [NSENTER, self._network, *unshare, sys.executable, "-I", runtime, json.dumps(told)]
 
     def _variable(self, entry: Mapping[str, Any]) -> tuple[str, str]:
         if "value" in entry:

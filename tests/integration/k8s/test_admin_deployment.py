@@ -1,6 +1,5 @@
 """The admin deployment's container, run as its manifest says."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,22 +61,15 @@ roles = ["revoker"]
         yield running
 
 
-def ask_health(sandbox: Sandbox, port: int) -> subprocess.CompletedProcess[str]:
-    """What kubelet's gRPC probe asks, of the pod's address."""
-    return sandbox.execute("client", "sidegate-health", f"127.0.0.1:{port}")
-
-
 def test_kubelet_finds_it_ready_and_who_has_a_certificate_revokes(sandbox: Sandbox) -> None:
-    container = sandbox.container("sidegate")
     process = sandbox.start("sidegate")
-    port: int = container["startupProbe"]["grpc"]["port"]
 
     def ready() -> bool | None:
         assert process.poll() is None, sandbox.log("sidegate")
-        return ask_health(sandbox, port).returncode == 0 or None
+        return sandbox.probe("sidegate", "startupProbe") == "SERVING" or None
 
     eventually(ready, "the startup probe never succeeds")
-    assert container["readinessProbe"]["grpc"]["port"] == container["livenessProbe"]["grpc"]["port"] == port
+    assert sandbox.probe("sidegate", "readinessProbe") == sandbox.probe("sidegate", "livenessProbe") == "SERVING"
 
     revoke = ("sidegate", "revoke", "session", "session-1", "--target", "127.0.0.1:7312")
     credentials = ("--ca", "/run/client/ca.crt", "--cert", "/run/client/tls.crt", "--key", "/run/client/tls.key")

@@ -69,17 +69,12 @@ def pod_with(
         yield sandbox
 
 
-def probe(sandbox: Sandbox, name: str) -> subprocess.CompletedProcess[str]:
-    """Probe the sidecar as kubelet would."""
-    return sandbox.execute("sidegate", *sandbox.container("sidegate")[name]["exec"]["command"])
-
-
 def wait_until_started(sandbox: Sandbox, sidecar: subprocess.Popen[bytes]) -> None:
     """Probe until the startup probe succeeds: only then would kubelet start the application."""
 
     def succeeds() -> bool | None:
         assert sidecar.poll() is None, sandbox.log("sidegate")
-        return probe(sandbox, "startupProbe").returncode == 0 or None
+        return sandbox.probe("sidegate", "startupProbe") == "SERVING" or None
 
     eventually(succeeds, "the startup probe never succeeds")
 
@@ -96,12 +91,12 @@ def test_the_application_verifies_a_session_and_the_sidecar_drains(
         answer = sandbox.execute("web", "python", "-c", VERIFY, stdin=issuer.mint(user_id="alice"))
 
         assert (answer.returncode, answer.stdout) == (0, "alice\n"), answer.stderr
-        assert probe(sandbox, "readinessProbe").returncode == 0
-        assert probe(sandbox, "livenessProbe").returncode == 0
+        assert sandbox.probe("sidegate", "readinessProbe") == "SERVING"
+        assert sandbox.probe("sidegate", "livenessProbe") == "SERVING"
         socket = sandbox.volume("sidegate-socket") / "sidegate.sock"
         assert socket.stat().st_mode & 0o777 == 0o660
         assert socket.stat().st_gid == context.get("fsGroup", template.group)
-        assert (drain(sidecar), probe(sandbox, "readinessProbe").returncode) == (0, 1)
+        assert (drain(sidecar), sandbox.probe("sidegate", "readinessProbe")) == (0, "UNAVAILABLE")
 
 
 def test_a_process_that_is_not_in_the_group_cannot_ask(issuer: FakeIssuer, tmp_path: Path) -> None:
@@ -130,11 +125,10 @@ def test_a_sidecar_without_keys_is_alive_and_not_ready(issuer: FakeIssuer, tmp_p
     with pod_with(tmp_path, issuer, TEMPLATES["the injector's"], {}, keys="/etc/sidegate/none") as sandbox:
         sidecar = sandbox.start("sidegate")
 
-        eventually(lambda: probe(sandbox, "livenessProbe").returncode == 0 or None, "it never answers")
+        eventually(lambda: sandbox.probe("sidegate", "livenessProbe") == "SERVING" or None, "it never answers")
 
-        not_ready = probe(sandbox, "readinessProbe")
-        assert (not_ready.returncode, not_ready.stderr) == (1, "NOT_SERVING\n")
-        assert probe(sandbox, "startupProbe").returncode == 1
+        assert sandbox.probe("sidegate", "readinessProbe") == "NOT_SERVING"
+        assert sandbox.probe("sidegate", "startupProbe") == "NOT_SERVING"
         assert sidecar.poll() is None
 
 

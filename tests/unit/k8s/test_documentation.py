@@ -57,4 +57,7 @@ def test_every_path_that_is_named_exists(path: str) -> None:
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)]+)\)", PAGE))))
 def test_every_link_leads_somewhere(link: str) -> None:
-    assert (Path(k8s.ROOT) / "docs" / link).exists()
+    page, _, heading = link.partition("#")
+    text = (Path(k8s.ROOT) / "docs" / page).read_text()
+
+    assert not heading or re.search(rf"^#+ {heading}$", text, re.MULTILINE | re.IGNORECASE)

@@ -37,6 +37,7 @@ containers: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     optional={
         "env": lists(entries),
         "volumeMounts": lists(mounts, "mountPath"),
+        "ports": st.lists(st.sampled_from([80, 17313]).map(lambda port: {"containerPort": port}), max_size=1),
         "resources": st.sampled_from([{}, {"requests": {"cpu": "1"}}]),
         "restartPolicy": st.just("Always"),
     },

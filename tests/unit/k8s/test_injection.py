@@ -233,6 +233,11 @@ TAKEN: dict[str, dict[str, Any]] = {
     "two init containers": pod(initContainers=[container("sidegate"), container("sidegate")]),
     "a volume of another kind": pod(volumes=[{"name": "sidegate-socket", "hostPath": {"path": "/"}}]),
     "a volume of no kind": pod(volumes=[{"name": "sidegate-config"}]),
+    "the port of a container": pod({}, {"name": "x", "ports": [{"containerPort": 80}, {"containerPort": 17313}]}),
+    "the port of an init container": pod(
+        initContainers=[container("x", ports=[{"containerPort": 17313, "protocol": "TCP"}])]
+    ),
+    "a port of the host": pod({"ports": [{"containerPort": 17313, "hostPort": 17313}]}, hostNetwork=True),
 }
 
 
@@ -240,6 +245,20 @@ TAKEN: dict[str, dict[str, Any]] = {
 def test_a_pod_that_has_taken_a_name_of_the_sidecars_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(Refused, match="which is the sidecar's"):
         injected(given)
+
+
+@pytest.mark.parametrize(
+    "port",
+    [
+        {"containerPort": 17313, "protocol": "UDP"},
+        {"containerPort": 17312},
+        {"containerPort": 80, "hostPort": 17313},
+        {"containerPort": "17313"},
+    ],
+    ids=str,
+)
+def test_a_port_that_is_another_is_no_matter(port: dict[str, Any]) -> None:
+    assert not injected(pod({"ports": [port]})).left_alone
 
 
 def test_a_false_account_of_an_injection_does_not_spare_other_containers() -> None:
@@ -266,6 +285,8 @@ MALFORMED: dict[str, Any] = {
     "the security context": {"spec": {"securityContext": []}},
     "groups": {"spec": {"securityContext": {"supplementalGroups": 7}}},
     "os": {"spec": {"os": "linux"}},
+    "ports": {"spec": {"containers": [{"ports": 80}]}},
+    "a port": {"spec": {"containers": [{"ports": [80]}]}},
     "the stub's resources": {"spec": {"initContainers": [{"name": "sidegate", "resources": 1}]}},
 }
 

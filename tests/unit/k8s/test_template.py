@@ -22,6 +22,11 @@ BREACHES: dict[str, tuple[Break, str]] = {
     "no image": (lambda t: t["container"].pop("image"), "container.image is missing"),
     "no native sidecar": (lambda t: t["container"].pop("restartPolicy"), "restartPolicy must be Always"),
     "no startup probe": (lambda t: t["container"].pop("startupProbe"), "startupProbe is missing"),
+    "a probe of a port that nobody declares": (
+        lambda t: t["container"]["livenessProbe"]["grpc"].update(port=1),
+        "livenessProbe.grpc.port must be one of container.ports",
+    ),
+    "a probe that is none": (lambda t: t["container"].update(startupProbe=[]), "startupProbe is not an object"),
     "env that is no list": (lambda t: t["container"].update(env={}), "container.env is not a list"),
     "requests that are none": (lambda t: t["container"]["resources"].update(requests=1), "requests is not an object"),
     "a host port": (lambda t: t["container"].update(ports=[{"hostPort": 1}]), "must not have a hostPort"),
