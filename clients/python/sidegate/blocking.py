@@ -83,9 +83,9 @@ class BlockingClient:
     def before_fork(self) -> None:
         """For `forking`: close the connection, and let nobody open another until `after_fork`."""
         self._is_locked_for_fork = self._lock.acquire(timeout=forking.LOCK_SECONDS)
-        self._forks += 1
         self._methods.clear()
         channel, self._channel = self._channel, None
+        self._forks += 1  # after these: a call that counts this fork too must not find a method of before
         if channel is not None:
             channel.close()
         # A thread that forks in the middle of gRPC leaves the child a lock that nobody will release.

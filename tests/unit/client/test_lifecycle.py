@@ -108,6 +108,52 @@ def test_closing_between_looking_a_method_up_and_calling_it(sidecar: FakeSidecar
         client.verify(TOKEN)
 
 
+class HeldMethods(dict[str, Any]):
+    """The methods of a client: a thread looks one up just before a fork lets go of them, and calls it after."""
+
+    def __init__(self, methods: dict[str, Any], begin: threading.Thread) -> None:
+        super().__init__(methods)
+        self.begin = begin
+        self.looked_up = threading.Event()
+        self.forked = threading.Event()
+
+    def get(self, path: str, default: Any = None) -> Any:
+        method = super().get(path, default)
+        self.looked_up.set()
+        assert self.forked.wait(30)
+        return method
+
+    def clear(self) -> None:
+        if not self.looked_up.is_set():
+            self.begin.start()
+            assert self.looked_up.wait(30)
+        super().clear()
+
+
+def test_forking_between_looking_a_method_up_and_calling_it(sidecar: FakeSidecar) -> None:
+    sidecar.script("Verify", ACCEPTED)
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            client.verify(TOKEN)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the test judges it
+            failures.append(failure)
+
+    with SessionClient(sidecar.target, near_cache=False) as client:
+        client.verify(TOKEN)
+        thread = threading.Thread(target=ask)
+        methods = vars(client)["_methods"] = HeldMethods(vars(client)["_methods"], thread)
+        client.before_fork()
+        client.after_fork(in_child=False)
+        methods.forked.set()
+        thread.join(30)
+        (failure,) = failures
+        assert isinstance(failure, VerificationUnavailable)
+        assert failure.code == "UNAVAILABLE"
+        assert client.verify(TOKEN) == SESSION
+
+
 async def test_closing_ends_a_call_of_another_task(sidecar: FakeSidecar) -> None:
     silence = Silence()
     sidecar.script("Verify", silence)
