@@ -47,14 +47,14 @@ class _Attacker:
         if prey.ca_file and attack.speaks_tls:
             self._context = ssl.create_default_context(cafile=prey.ca_file)
             self._context.set_alpn_protocols(["h2"])
+        self._all_connected = asyncio.Event()
         self.connections = self.chunks = self.bytes = 0
 
     async def attack(self, seconds: float) -> None:
         """On all connections at once, for so long from when there are as many as there are to be."""
         tasks = [asyncio.create_task(self._connect_for_ever()) for _ in range(self._attack.connections)]
         async with asyncio.timeout(CONNECTING_SECONDS):
-            while self.connections < self._attack.connections:
-                await asyncio.sleep(BREATH_SECONDS)
+            await self._all_connected.wait()
         await asyncio.sleep(seconds)
         for task in tasks:
             task.cancel()
@@ -72,6 +72,8 @@ class _Attacker:
         else:
             reader, writer = await asyncio.open_connection("127.0.0.1", self._prey.port, ssl=self._context)
         self.connections += 1
+        if self.connections == self._attack.connections:
+            self._all_connected.set()
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(_read(reader) if self._attack.reads else _never())

@@ -52,9 +52,7 @@ def resets_by_the_server(_: str) -> Iterator[bytes]:
     yield wire.hello()
     for streams in _bursts():
         yield b"".join(
-            wire.headers(stream, block, *WHOLE)
-            + wire.data(stream, asked, "END_STREAM")
-            + wire.window_update(stream, 0)
+            wire.headers(stream, block, *WHOLE) + wire.data(stream, asked, "END_STREAM") + wire.window_update(stream, 0)
             for stream in streams
         )
 
@@ -143,11 +141,9 @@ ATTACKS: Mapping[str, Attack] = {
     "pings": Attack("PING: CVE-2019-9512", pings),
     "settings, answers unread": Attack("empty SETTINGS: CVE-2019-9515", empty_settings, reads=False),
     "large metadata": Attack("1 MiB of metadata a call", large_metadata, connections=1, megabytes=500),
-    "headers without end": Attack(
-        "CONTINUATION: CVE-2024-27316", headers_without_end, connections=1, megabytes=300
-    ),
+    "headers without end": Attack("CONTINUATION: CVE-2024-27316", headers_without_end, connections=1, megabytes=500),
     "empty continuations": Attack("CONTINUATION without a byte: CVE-2019-9518", empty_continuations),
-    "header bombs": Attack("64 MB of headers in 16 KB: CVE-2016-6581", header_bombs, connections=1, megabytes=300),
+    "header bombs": Attack("64 MB of headers in 16 KB: CVE-2016-6581", header_bombs, connections=1, megabytes=500),
     "answers without a window": Attack("calls whose answers may not leave: CVE-2019-9517", answers_without_a_window),
     "lengths past the limit": Attack("messages of 4 GiB", lengths_past_the_limit),
     "unfinished requests": Attack("5 MiB announced, 100 bytes sent", unfinished_requests, connections=8),

@@ -17,7 +17,7 @@ from tests.integration.floods.wire import VERIFY
 
 CALL_SECONDS = 20.0  # on a loaded machine; nothing here is about how fast
 CALLS_PER_SECOND = 100.0
-GRANTS = [{"subject": f"mtls:{DNS_NAME}", "roles": ["auditor"]}]
+GRANTS = [{"subject": f"mtls:{DNS_NAME}", "roles": ["revoker", "registrar", "auditor", "breaker"]}]
 OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
@@ -63,7 +63,7 @@ class Fortress:
     def __init__(self, running: Running) -> None:
         self._running = running
         self.sidecar = running.sidecar
-        self._auditor: Pair = running.scene.authority.issue(dns=[DNS_NAME])
+        self._admin: Pair = running.scene.authority.issue(dns=[DNS_NAME])
         self._ca_file = running.scene.folder / "ca.crt"
         self._ca_file.write_bytes(running.scene.authority.bundle)
         self.token = running.scene.issuer.mint()
@@ -79,9 +79,9 @@ class Fortress:
 
     @contextmanager
     def channel(self, listener: str) -> Generator[grpc.Channel, None, None]:
-        """A connection of its own; through TLS with a certificate that is granted to audit."""
+        """A connection of its own; through TLS with a certificate that has every role."""
         if listener == "tls":
-            with self._running.connected(self._auditor) as channel:
+            with self._running.connected(self._admin) as channel:
                 yield channel
         else:
             target = self.sidecar.target if listener == "unix" else self.sidecar.tcp_target

@@ -89,4 +89,3 @@ def ping() -> bytes:
 def settings() -> bytes:
     """A SETTINGS frame without a setting, which wants an answer all the same."""
     return SettingsFrame(0).serialize()
-
