@@ -10,8 +10,9 @@ Settings, all optional: SIDEGATE_POLICY, a `WebPolicy` (bearer tokens); SIDEGATE
 `SessionClient` finds it); SIDEGATE_TIMEOUT, seconds (1.0).
 """
 
+import threading
 from collections.abc import Callable, Sequence
-from functools import cache, wraps
+from functools import wraps
 from http.cookies import Morsel
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -23,6 +24,7 @@ from sidegate.integrations.extras import missing
 from sidegate.integrations.policy import WebPolicy
 from sidegate.integrations.requirements import Requirements
 from sidegate.session_client import SessionClient
+from sidegate.targets import SESSION_TARGET, SESSION_TARGET_VARIABLE, Target, resolve_target
 from sidegate.verdicts import Session, SignOutScope
 
 try:
@@ -231,13 +233,26 @@ def _policy() -> WebPolicy:
 
 
 def _clients() -> tuple[SessionClient, AsyncSessionClient]:
-    return _clients_of(getattr(settings, "SIDEGATE_TARGET", None), getattr(settings, "SIDEGATE_TIMEOUT", 1.0))
+    """The process's clients. They connect with their first use, and end with the process. In tests the settings and the
+    environment change; then those of before have served their time.
+    """
+    target = getattr(settings, "SIDEGATE_TARGET", None)
+    timeout = getattr(settings, "SIDEGATE_TIMEOUT", 1.0)
+    wanted = resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET), timeout
+    clients = _kept.get(wanted)
+    if clients is None:
+        with _keeping:
+            if wanted not in _kept:
+                for blocking, _ in _kept.values():  # what the other has open ends with its event loop
+                    blocking.close()
+                _kept.clear()
+                _kept[wanted] = SessionClient(target, timeout=timeout), AsyncSessionClient(target, timeout=timeout)
+            clients = _kept[wanted]
+    return clients
 
 
-@cache
-def _clients_of(target: str | None, timeout: float) -> tuple[SessionClient, AsyncSessionClient]:
-    """The process's clients. They connect with their first use, and end with the process."""
-    return SessionClient(target, timeout=timeout), AsyncSessionClient(target, timeout=timeout)
+_kept: dict[tuple[Target, float], tuple[SessionClient, AsyncSessionClient]] = {}
+_keeping = threading.Lock()
 
 
 def _response_from(answer: Answer) -> HttpResponse:
