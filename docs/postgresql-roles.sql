@@ -40,18 +40,20 @@ GRANT EXECUTE ON FUNCTION
 TO sidegate_verifier, sidegate_admin;
 
 -- The admin: for the sidecars with an admin listener. It registers, revokes, reads the audit trail and removes what
--- matters to nobody any more. It can change no entry of the log, no limit, and nothing of the schema.
+-- matters to nobody any more. Of the log's entries it can change but one thing, that a look-up leaves a watermark out for a
+-- newer one; and no limit, and nothing of the schema.
 GRANT EXECUTE ON FUNCTION
     sidegate.take_log_lock(),
     sidegate.take_stripes(text [], text [], text [], boolean []),
     sidegate.store_now()
 TO sidegate_admin;
-GRANT SELECT ON sidegate.store TO sidegate_admin;
+GRANT SELECT ON sidegate.store, sidegate.current_store TO sidegate_admin;
 GRANT UPDATE (store_id, digest_salt, head_sequence, horizon_sequence, removed_entries) ON sidegate.store
 TO sidegate_admin;
 GRANT SELECT, INSERT, DELETE ON sidegate.sessions TO sidegate_admin;
 GRANT UPDATE (session_expire_time) ON sidegate.sessions TO sidegate_admin;
 GRANT SELECT, INSERT, DELETE ON sidegate.revocation_log TO sidegate_admin;
+GRANT UPDATE (superseded) ON sidegate.revocation_log TO sidegate_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sidegate.requests TO sidegate_admin;
 
 -- Everybody may take advisory locks, and sidegate's order logins and revocations: whoever stole a verifier's password

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from sidegate_sidecar.errors import InvalidRequest, NotFound, RequestRefused
+from sidegate_sidecar.errors import InvalidRequest, KeysUnavailable, NotFound, RequestRefused
 from sidegate_sidecar.model import (
     MAX_NAME_BYTES,
     Attribution,
@@ -204,7 +204,7 @@ class Administration:
         """Revoke a key for ever.
 
         Args:
-            key_id: Its `kid`, if that names it: then it must be in the issuer's current set.
+            key_id: Its `kid`, if that names it: then it must be in the issuer's current set, unless this is a replay.
             key_thumbprint: Its RFC 7638 thumbprint, if not.
 
         Raises:
@@ -213,7 +213,18 @@ class Administration:
         attribution = _checked_attribution(attribution)
         issuer = self._resolved(issuer)
         if key_id is not None:
-            key_thumbprint = self._thumbprint_of(issuer, key_id)
+            _check_name("key_id", key_id)
+            try:
+                key_thumbprint = self._thumbprint_of(issuer, key_id)
+            except (InvalidRequest, KeysUnavailable):
+                # A revoked key is withdrawn soon: whoever repeats the request gets the answer to it all the same.
+                if attribution.request_id is None:
+                    raise
+                outcome = await self._store.find_key_replay(issuer, key_id, attribution)
+                if outcome is None:
+                    raise
+                await self._make_visible(outcome.revision, validate_only)
+                return outcome
         elif key_thumbprint is None:
             raise InvalidRequest("key", "must be set: to key_id or to key_thumbprint")
         elif not _THUMBPRINT.fullmatch(key_thumbprint):
@@ -241,7 +252,6 @@ class Administration:
             await self._revocations.reach(revision, VISIBILITY_WAIT_SECONDS)
 
     def _thumbprint_of(self, issuer: str, key_id: str) -> str:
-        _check_name("key_id", key_id)
         key = self._keys.key_set(issuer).by_id.get(key_id)
         if key is None:
             raise InvalidRequest(

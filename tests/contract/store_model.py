@@ -141,6 +141,7 @@ class Model:
         for handle in newly:
             known = self.sessions.get((issuer, handle))
             end = known.session_expire_time if known else self.clock.now + LIMITS.max_session_lifetime
+            end = max(end, self.clock.now)
             self.append(RevocationKind.SESSION, issuer, handle, end + AFTERLIFE)
         return newly
 

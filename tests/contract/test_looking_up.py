@@ -1,6 +1,8 @@
 """What `check_database` learns."""
 
-from sidegate_sidecar.model import Coverage, SessionRecord
+import itertools
+
+from sidegate_sidecar.model import Coverage, Micros, SessionRecord
 from sidegate_sidecar.store.protocol import SessionStore
 
 from tests.contract.fakes import DAY, HOUR, ISSUER, NOW, OPS, FakeClock, StoreFactory, revoke_user, session, subject
@@ -77,6 +79,28 @@ async def test_the_newest_watermark_that_does_not_spare_the_session_is_told(
 
     told = [each.coverage.user_watermark for each in facts]
     assert told == [NOW, NOW + HOUR, NOW, NOW + 2 * HOUR, None, None]
+
+
+async def test_what_newer_watermarks_make_superfluous_changes_no_answer(store: SessionStore, clock: FakeClock) -> None:
+    """Five of a user's, with every fifth choice of what they spare and where they hold; the clock steps back once."""
+    written: list[tuple[Micros, str | None, str | None]] = []
+    steps = [1, 2, 3, 2, 4]
+    scopes = [(spare, tenant) for spare in (None, "s1", "s2") for tenant in (None, "red")]
+    for number, (one, two, three) in enumerate(itertools.islice(itertools.product(scopes, repeat=3), 0, None, 5)):
+        user = f"u{number}"
+        written.clear()
+        for step, (spare, tenant) in zip(steps, [one, two, three, one, two], strict=True):
+            clock.now = NOW + step * HOUR
+            await revoke_user(store, user, tenant=tenant, spare=spare, accept_unknown=True)
+            written.append((clock.now, spare, tenant))
+        asked = [(handle, tenant) for handle in ("s1", "s2", "s3") for tenant in ("", "red", "blue")]
+
+        facts = await store.look_up([subject(handle, user=user, tenant=tenant) for handle, tenant in asked])
+
+        assert [each.coverage.user_watermark for each in facts] == [
+            max((time for time, spare, where in written if spare != handle and where in (None, tenant)), default=None)
+            for handle, tenant in asked
+        ]
 
 
 async def test_without_a_handle_only_watermarks_count(store: SessionStore) -> None:

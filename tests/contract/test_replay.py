@@ -108,13 +108,45 @@ async def test_a_replay_of_a_key_revocation_returns_the_first_answer(store: Sess
     assert first.newly_revoked
 
 
+async def test_a_replay_by_a_kid_is_known_whatever_key_has_it_by_now(
+    store: SessionStore, open_store: StoreFactory
+) -> None:
+    first = await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1")
+    other = await open_store()
+
+    assert await other.revoke_key(ISSUER, "another", KEY, key_id="k1") == first
+    assert await other.find_key_replay(ISSUER, "k1", KEY) == first
+    assert len(await log_of(store)) == 1
+
+
+async def test_what_is_no_replay_of_a_key_revocation_is_not_taken_for_one(
+    store: SessionStore, clock: FakeClock
+) -> None:
+    await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1")
+
+    assert await store.find_key_replay(ISSUER, "k1", Attribution("support", KEY.reason, KEY.request_id)) is None
+    assert await store.find_key_replay(ISSUER, "k1", Attribution("ops", KEY.reason)) is None
+    for issuer, key_id, reason in (
+        (ISSUER, "k2", KEY.reason),
+        ("https://other.example", "k1", KEY.reason),
+        (ISSUER, "k1", "lost"),
+    ):
+        with pytest.raises(InvalidRequest) as refused:
+            await store.find_key_replay(issuer, key_id, Attribution("ops", reason, KEY.request_id))
+        assert refused.value.reason == "REQUEST_ID_REUSED"
+    clock.now += DAY
+    assert await store.find_key_replay(ISSUER, "k1", KEY) is None
+
+
 async def test_an_idempotency_key_is_refused_for_another_signing_key_or_tenant(store: SessionStore) -> None:
     other = Attribution("ops", "stolen", "16fd2706-8baf-433b-82eb-8c7fada847da")
     await store.revoke_key(ISSUER, "thumbprint", KEY, key_id="k1")
     await store.revoke_tenant(ISSUER, "red", other)
 
     with pytest.raises(InvalidRequest):
-        await store.revoke_key(ISSUER, "another", KEY, key_id="k1")
+        await store.revoke_key(ISSUER, "another", KEY, key_id="k2")
+    with pytest.raises(InvalidRequest):
+        await store.revoke_key(ISSUER, "thumbprint", KEY, key_id=None)
     with pytest.raises(InvalidRequest):
         await store.revoke_tenant(ISSUER, "blue", other)
 

@@ -107,7 +107,9 @@ class PostgresStore:
     async def migrate(self, limits: StoreLimits, *, after_deploy: bool = False) -> list[str]:
         """Bring the schema up to date; the names of the migrations applied."""
         return await self._at_length(
-            lambda connection: postgres_schema.migrate(connection, limits, after_deploy=after_deploy)
+            lambda connection: postgres_schema.migrate(
+                connection, limits, after_deploy=after_deploy, patience=self._open_timeout / 2
+            )
         )
 
     async def limits(self) -> StoreLimits:
@@ -253,6 +255,12 @@ class PostgresStore:
                 connection, issuer, key_thumbprint, attribution, key_id=key_id, validate_only=validate_only
             ),
             validate_only=validate_only,
+        )
+
+    async def find_key_replay(self, issuer: str, key_id: str, attribution: Attribution) -> KeyRevoked | None:
+        """What `revoke_key` answered to this request before. None: it was not asked."""
+        return await self._administer(
+            lambda connection: postgres_revoking.find_key_replay(connection, issuer, key_id, attribution)
         )
 
     async def compact(self, limit: int) -> Removed:

@@ -14,6 +14,7 @@ _WORDINGS = {
     "42883": "has no schema yet, or an older one; bring it up to date with `sidegate migrate`",
     "42P01": "has no schema yet, or an older one; bring it up to date with `sidegate migrate`",
     "42501": "denies its user what this needs; docs/postgresql-roles.sql grants it",
+    "55P03": "is in use by a transaction that has been open for long; end it (pg_stat_activity has it) and try again",
     "53100": "has no space left on its disk",
     "53300": "has no connection free",
     "57014": "did not answer in time",

@@ -7,6 +7,7 @@ from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import (
     Attribution,
     KeyRevoked,
+    Micros,
     Revision,
     RevocationKind,
     SessionsEnded,
@@ -14,16 +15,23 @@ from sidegate_sidecar.model import (
 )
 from sidegate_sidecar.store import postgres_reading, replay
 from sidegate_sidecar.store.postgres_links import Connection
-from sidegate_sidecar.store.postgres_writing import Stripe, Transaction, affected, take_log_lock, take_stripes
+from sidegate_sidecar.store.postgres_writing import (
+    STORE_NOW,
+    Stripe,
+    Transaction,
+    affected,
+    take_log_lock,
+    take_stripes,
+)
 from sidegate_sidecar.store.replay import AnyAnswer
 from sidegate_sidecar.store.sql import query
 
 REVOKE_HANDLES = query("postgres", "revoke_handles")
 FIND_REQUEST = query("postgres", "find_request")
 FORGET_REQUESTS = query("postgres", "forget_requests")
-_WRITE_WATERMARK = query("postgres", "write_watermark")
+WRITE_WATERMARK = query("postgres", "write_watermark")
 _REVOKE_KEY = query("postgres", "revoke_key")
-_ADVANCE_HEAD = query("postgres", "advance_head")
+_WAKE_FOLLOWERS = query("postgres", "wake_followers")
 _REMEMBER_REQUEST = query("postgres", "remember_request")
 
 _UNDER_WATERMARK = query("postgres", "revoke_sessions_under_watermark")
@@ -147,8 +155,17 @@ async def revoke_key(
         )
         return KeyRevoked(newly_revoked=bool(logged), revision=await _advance(transaction, logged))
 
-    asked = replay.fingerprint("revoke_key", issuer, key_thumbprint, key_id, attribution.reason)
+    asked = replay.fingerprint_of_key(issuer, key_thumbprint, key_id, attribution.reason)
     return await _once(transaction, attribution, asked, KeyRevoked, revoke)
+
+
+async def find_key_replay(
+    connection: Connection, issuer: str, key_id: str, attribution: Attribution
+) -> KeyRevoked | None:
+    """What was answered to this request before."""
+    asked = replay.fingerprint_of_key(issuer, "", key_id, attribution.reason)
+    now = await connection.fetchval(STORE_NOW)
+    return await _kept(connection, attribution, asked, KeyRevoked, now)
 
 
 async def _end_sessions(
@@ -162,20 +179,6 @@ async def _end_sessions(
     except_session_handle: str | None = None,
 ) -> SessionsEnded:
     watermark = transaction.head + 1
-    await transaction.connection.execute(
-        _WRITE_WATERMARK,
-        watermark,
-        kind.value,
-        issuer,
-        subject,
-        tenant_id,
-        except_session_handle,
-        transaction.now,
-        transaction.limits.max_session_lifetime + transaction.token_afterlife,
-        attribution.actor,
-        attribution.reason,
-        attribution.request_id,
-    )
     ended = affected(
         await transaction.connection.execute(
             REVOKE_SESSIONS_OF_USER if kind is RevocationKind.USER else REVOKE_SESSIONS_OF_TENANT,
@@ -191,6 +194,21 @@ async def _end_sessions(
             attribution.request_id,
         )
     )
+    await transaction.connection.execute(
+        WRITE_WATERMARK,
+        watermark,
+        kind.value,
+        issuer,
+        subject,
+        tenant_id,
+        except_session_handle,
+        transaction.now,
+        transaction.limits.max_session_lifetime + transaction.token_afterlife,
+        attribution.actor,
+        attribution.reason,
+        attribution.request_id,
+        watermark + ended,
+    )
     return SessionsEnded(revoked_count=ended, revision=await _advance(transaction, 1 + ended))
 
 
@@ -202,22 +220,19 @@ async def _once(
     revoke: Callable[[], Awaitable[AnyAnswer]],
 ) -> AnyAnswer:
     """What was answered to this request before, else what `revoke` answers now."""
-    connection, request_id = transaction.connection, attribution.request_id
-    if request_id is not None:
-        kept = await connection.fetchrow(FIND_REQUEST, attribution.actor, request_id, transaction.now)
-        if kept is not None:
-            if kept["fingerprint"] != asked:
-                raise replay.reused()
-            return replay.answer_from(kept["response"], kind)
+    connection = transaction.connection
+    kept = await _kept(connection, attribution, asked, kind, transaction.now)
+    if kept is not None:
+        return kept
     answer = await revoke()
     if transaction.validate_only:
         return replace(answer, revision=transaction.revision)
-    if request_id is not None:
+    if attribution.request_id is not None:
         await connection.execute(FORGET_REQUESTS, transaction.now)
         await connection.execute(
             _REMEMBER_REQUEST,
             attribution.actor,
-            request_id,
+            attribution.request_id,
             asked,
             replay.kept(answer),
             transaction.now + replay.REPLAY_SPAN,
@@ -225,10 +240,21 @@ async def _once(
     return answer
 
 
+async def _kept(
+    connection: Connection, attribution: Attribution, asked: bytes, kind: type[AnyAnswer], now: Micros
+) -> AnyAnswer | None:
+    if attribution.request_id is None:
+        return None
+    kept = await connection.fetchrow(FIND_REQUEST, attribution.actor, attribution.request_id, now)
+    if kept is None:
+        return None
+    if kept["fingerprint"] != asked:
+        raise replay.reused()
+    return replay.answer_from(kept["response"], kind)
+
+
 async def _advance(transaction: Transaction, entries: int) -> Revision:
-    """Hand out the sequences of so many entries."""
-    if not entries:
-        return transaction.revision
-    head = transaction.head + entries
-    await transaction.connection.execute(_ADVANCE_HEAD, head)
-    return Revision(transaction.store_id, head)
+    """The revision that so many entries make. The first of them tells the head to whoever reads the log."""
+    if entries:
+        await transaction.connection.execute(_WAKE_FOLLOWERS)
+    return Revision(transaction.store_id, transaction.head + entries)

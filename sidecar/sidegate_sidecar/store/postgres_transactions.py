@@ -3,8 +3,17 @@
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias, TypeVar
 
+import asyncpg
+
 from sidegate_sidecar.errors import RequestRefused, StoreUnavailable
 from sidegate_sidecar.store.postgres_links import Connection
+
+# What is written, logins too, is on the disk when the call returns, whatever the server is set to. A stronger setting
+# stays as it is.
+_COMMIT_TO_DISK = (
+    "SELECT set_config('synchronous_commit', 'on', true)"
+    " WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')"
+)
 
 T = TypeVar("T")
 Task: TypeAlias = Callable[[Connection], Awaitable[T]]
@@ -20,13 +29,12 @@ async def transact(connection: Connection, task: Task[T], *, timeout: float, val
 
     Args:
         connection: Whose transaction it is.
-        task: What to do in it.
+        task: What to do in it. Done anew if a migration has changed what it reads since the connection read it first.
         timeout: Bounds each statement on the server's side, in seconds.
         validate_only: Undo it all, and return its result as if it had been done.
     """
-    await _begin(connection, "READ WRITE", timeout)
     try:
-        result = await task(connection)
+        result = await _begun(connection, task, "READ WRITE", timeout)
     except RequestRefused:
         await connection.execute("ROLLBACK")
         raise
@@ -39,10 +47,21 @@ async def transact(connection: Connection, task: Task[T], *, timeout: float, val
 
 async def read_in_transaction(connection: Connection, task: Task[T], *, timeout: float) -> T:
     """What a read says, all of it on one connection of a pooler's. As `transact`, but nothing is written."""
-    await _begin(connection, "READ ONLY", timeout)
-    result = await task(connection)
+    result = await _begun(connection, task, "READ ONLY", timeout)
     await _commit(connection)
     return result
+
+
+async def _begun(connection: Connection, task: Task[T], access: str, timeout: float) -> T:
+    await _begin(connection, access, timeout)
+    try:
+        return await task(connection)
+    except asyncpg.InvalidCachedStatementError:
+        # "cached plan must not change result type": the server has undone the transaction, and the driver has forgotten
+        # its statements. Outside of transactions the driver asks again by itself.
+        await connection.execute("ROLLBACK")
+    await _begin(connection, access, timeout)
+    return await task(connection)
 
 
 async def _begin(connection: Connection, access: str, timeout: float) -> None:
@@ -50,7 +69,8 @@ async def _begin(connection: Connection, access: str, timeout: float) -> None:
     await connection.execute(
         f"BEGIN ISOLATION LEVEL READ COMMITTED {access};"
         f" SET LOCAL statement_timeout = {round(timeout * 1000)};"
-        f" SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MILLISECONDS}"
+        f" SET LOCAL idle_in_transaction_session_timeout = {_IDLE_MILLISECONDS};"
+        f" {_COMMIT_TO_DISK}"
     )
 
 

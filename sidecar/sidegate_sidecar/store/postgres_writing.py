@@ -26,7 +26,7 @@ TAKE_LOG_LOCK = query("postgres", "take_log_lock")
 PUT_SESSIONS = query("postgres", "put_sessions")
 REMOVE_SESSIONS = query("postgres", "remove_sessions")
 REMOVE_ENTRIES = query("postgres", "remove_entries")
-_STORE_NOW = query("postgres", "store_now")
+STORE_NOW = query("postgres", "store_now")
 _RAISE_LIMITS = query("postgres", "raise_limits")
 _PUT_OFF_FORGETTING = query("postgres", "put_off_forgetting")
 _RENEW_IDENTITY = query("postgres", "renew_identity")
@@ -102,7 +102,7 @@ async def register(connection: Connection, registrations: Sequence[Registration]
     # one that began before the locks were had may not see what was committed meanwhile.
     subjects = [registering.subject_of(registration) for registration in registrations]
     facts = await postgres_reading.look_up(connection, subjects)
-    now = await connection.fetchval(_STORE_NOW)
+    now = await connection.fetchval(STORE_NOW)
     records = registering.judge(registrations, facts, now=now)
     await connection.execute(
         PUT_SESSIONS,

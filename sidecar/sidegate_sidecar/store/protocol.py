@@ -189,7 +189,16 @@ class SessionStore(Protocol):
         """Revoke a key for ever; its entry is never removed. One revoked before stays as it is.
 
         Args:
-            key_id: Its `kid`, for the audit trail. None: not known.
+            key_id: Its `kid`, for the audit trail, where the request named it by that: then a replay is known by the
+                `kid`, whatever key has it by now. None: by the thumbprint.
+
+        Raises:
+            InvalidRequest: REQUEST_ID_REUSED.
+        """
+        ...
+
+    async def find_key_replay(self, issuer: str, key_id: str, attribution: Attribution) -> KeyRevoked | None:
+        """What `revoke_key` answered to this request before: for a `kid` that names no key any more. None: nothing.
 
         Raises:
             InvalidRequest: REQUEST_ID_REUSED.

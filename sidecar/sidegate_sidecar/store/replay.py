@@ -30,6 +30,11 @@ def reused() -> InvalidRequest:
     return InvalidRequest("request_id", "was used for a different request", reason="REQUEST_ID_REUSED")
 
 
+def fingerprint_of_key(issuer: str, key_thumbprint: str, key_id: str | None, reason: str) -> bytes:
+    """Of the revocation of a key: by what the request named it. Its `kid` may name another key by now, or none."""
+    return fingerprint("revoke_key", issuer, key_thumbprint if key_id is None else None, key_id, reason)
+
+
 def kept(answer: Answer) -> str:
     """An answer as JSON."""
     return json.dumps(asdict(answer))

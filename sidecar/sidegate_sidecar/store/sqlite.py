@@ -263,6 +263,15 @@ class SqliteStore:
             validate_only=validate_only,
         )
 
+    async def find_key_replay(self, issuer: str, key_id: str, attribution: Attribution) -> KeyRevoked | None:
+        """What `revoke_key` answered to this request before. None: it was not asked."""
+        return await self._read(
+            self._open_links().lister,
+            lambda connection: sqlite_revoking.find_key_replay(
+                connection, issuer, key_id, attribution, now=self._clock()
+            ),
+        )
+
     async def compact(self, limit: int) -> Removed:
         """Remove up to `limit` log entries and up to `limit` sessions that can matter to nobody any more."""
         return await self._write(

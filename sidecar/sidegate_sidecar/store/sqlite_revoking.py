@@ -4,6 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, replace
 
+import aiosqlite
+
 from sidegate_sidecar.errors import InvalidRequest
 from sidegate_sidecar.model import (
     Attribution,
@@ -24,6 +26,7 @@ FIND_KEY_REVOCATION = query("sqlite", "find_key_revocation")
 FIND_REQUEST = query("sqlite", "find_request")
 FORGET_REQUESTS = query("sqlite", "forget_requests")
 _APPEND_ENTRY = query("sqlite", "append_entry")
+SUPERSEDE_WATERMARKS = query("sqlite", "supersede_watermarks")
 _ADVANCE_HEAD = query("sqlite", "advance_head")
 _REMEMBER_REQUEST = query("sqlite", "remember_request")
 
@@ -138,8 +141,16 @@ async def revoke_key(
         await _append(transaction, RevocationKind.KEY, issuer, key_thumbprint, attribution, None, key_id=key_id)
         return KeyRevoked(newly_revoked=True, revision=await _advance(transaction, transaction.head + 1))
 
-    asked = replay.fingerprint("revoke_key", issuer, key_thumbprint, key_id, attribution.reason)
+    asked = replay.fingerprint_of_key(issuer, key_thumbprint, key_id, attribution.reason)
     return await _once(transaction, attribution, asked, KeyRevoked, revoke)
+
+
+async def find_key_replay(
+    connection: aiosqlite.Connection, issuer: str, key_id: str, attribution: Attribution, *, now: Micros
+) -> KeyRevoked | None:
+    """What was answered to this request before."""
+    asked = replay.fingerprint_of_key(issuer, "", key_id, attribution.reason)
+    return await _kept(connection, attribution, asked, KeyRevoked, now)
 
 
 async def _end_sessions(
@@ -185,6 +196,8 @@ async def _append(
         **asdict(attribution),
         **more,
     }
+    if kind is RevocationKind.USER:
+        await transaction.connection.execute_fetchall(SUPERSEDE_WATERMARKS, values)
     await transaction.connection.execute_fetchall(_APPEND_ENTRY, values)
     return values
 
@@ -197,12 +210,9 @@ async def _once(
     revoke: Callable[[], Awaitable[AnyAnswer]],
 ) -> AnyAnswer:
     """What was answered to this request before, else what `revoke` answers now."""
-    key = {"actor": attribution.actor, "request_id": attribution.request_id}
-    if attribution.request_id is not None:
-        for row in await transaction.connection.execute_fetchall(FIND_REQUEST, {**key, "now": transaction.now}):
-            if row["fingerprint"] != asked:
-                raise replay.reused()
-            return replay.answer_from(row["response"], kind)
+    kept = await _kept(transaction.connection, attribution, asked, kind, transaction.now)
+    if kept is not None:
+        return kept
     answer = await revoke()
     if transaction.validate_only:
         return replace(answer, revision=Revision(transaction.store_id, transaction.head))
@@ -211,13 +221,27 @@ async def _once(
         await transaction.connection.execute_fetchall(
             _REMEMBER_REQUEST,
             {
-                **key,
+                "actor": attribution.actor,
+                "request_id": attribution.request_id,
                 "fingerprint": asked,
                 "response": replay.kept(answer),
                 "expire_time": transaction.now + replay.REPLAY_SPAN,
             },
         )
     return answer
+
+
+async def _kept(
+    connection: aiosqlite.Connection, attribution: Attribution, asked: bytes, kind: type[AnyAnswer], now: Micros
+) -> AnyAnswer | None:
+    if attribution.request_id is None:
+        return None
+    named = {"actor": attribution.actor, "request_id": attribution.request_id, "now": now}
+    for row in await connection.execute_fetchall(FIND_REQUEST, named):
+        if row["fingerprint"] != asked:
+            raise replay.reused()
+        return replay.answer_from(row["response"], kind)
+    return None
 
 
 async def _advance(transaction: Transaction, head: int) -> Revision:

@@ -35,7 +35,7 @@ def revoker(scene: Scene, name: str) -> RevocationClient:
 async def head_of(database: Database) -> int:
     """The last sequence that is committed."""
     async with database.connect() as connection:
-        head: int = await connection.fetchval("SELECT head_sequence FROM sidegate.store")
+        head: int = await connection.fetchval("SELECT head_sequence FROM sidegate.current_store")
         return head
 
 

@@ -63,6 +63,14 @@ class IssuersKeys:
         key = VerificationKey("k1", frozenset({"EdDSA"}), THUMBPRINT, public_key)
         self._key_sets = {ONE: KeySet(1, (key,))}
 
+    def withdraw(self) -> None:
+        """As an issuer does with a key that leaked."""
+        self._key_sets[ONE] = KeySet(2, ())
+
+    def forget(self) -> None:
+        """As a sidecar that has just started, and does not reach the issuer."""
+        del self._key_sets[ONE]
+
     def key_set(self, issuer: str) -> KeySet:
         if issuer not in self._key_sets:
             raise KeysUnavailable("the issuer's keys could not be had yet")
@@ -431,6 +439,24 @@ async def test_a_key_named_by_its_thumbprint_need_not_be_in_the_current_set(
     await one.revoke_key(ONE, OPS, key_thumbprint="A" * 43)
 
     assert await _revoked_key(store) == ("A" * 43, "")
+
+
+@pytest.mark.parametrize("lose", [IssuersKeys.withdraw, IssuersKeys.forget], ids=["withdrawn", "no key set"])
+async def test_a_revocation_by_kid_is_replayed_after_the_key_has_gone(
+    store: SqliteStore, index: HeldIndex, lose: Callable[[IssuersKeys], None]
+) -> None:
+    keys = IssuersKeys()
+    admin = Administration(store, index, keys, {ONE: True})
+    once = Attribution("ops", "leaked", REQUEST_ID)
+    first = await admin.revoke_key(ONE, once, key_id="k1")
+    lose(keys)
+
+    assert await admin.revoke_key("", once, key_id="k1") == first
+    assert index.reached == [first.revision, first.revision]
+    for other in (Attribution("ops", "leaked"), Attribution("support", "leaked", REQUEST_ID)):
+        with pytest.raises((InvalidRequest, KeysUnavailable)):
+            await admin.revoke_key(ONE, other, key_id="k1")
+    assert (await refusal(admin.revoke_key(ONE, once, key_id="k2"))).reason == "REQUEST_ID_REUSED"
 
 
 @pytest.mark.parametrize("key_id", ["k2", "K1", "k1 ", "", "a\x00b", "x" * 513], ids=ascii)

@@ -8,7 +8,9 @@ import asyncpg
 import pytest
 from sidegate_sidecar.errors import StartupError, StoreUnavailable
 from sidegate_sidecar.model import Attribution
+from sidegate_sidecar.store import postgres_schema
 from sidegate_sidecar.store.postgres import PostgresStore
+from sidegate_sidecar.store.sql import Migration, migrations
 
 from tests.contract.fakes import DAY, ISSUER, LIMITS, NOW, OPS, log_of, revoke_user, session, subject
 from tests.fakes.postgres import SUPERUSER, Database, PostgresServer
@@ -237,6 +239,60 @@ async def test_a_look_up_that_waits_for_a_lock_is_given_up_on_both_sides(
         await until_waiting(database)
 
     await store.look_up([subject("s1")])
+
+
+ALTER = Migration(99, "0099_a_column", safe_before=True, script="ALTER TABLE sidegate.sessions ADD COLUMN extra text")
+
+
+async def test_a_migration_that_waits_for_a_long_transaction_holds_up_no_look_up(
+    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_schema, "_MIGRATIONS", (*migrations("postgres"), ALTER))  # there is only one yet
+    migrating = PostgresStore(database.url)
+    async with held(database, "SELECT FROM sidegate.sessions"):  # what a report or a dump holds
+        migration = asyncio.create_task(migrating.migrate(LIMITS))
+        await until_waiting(database, "relation")
+
+        await store.look_up([subject("s1")])
+        await store.register([session("s1", expire_time=FAR)])
+
+        assert not migration.done()
+    assert await migration == ["0099_a_column"]
+    async with database.connect() as connection:
+        assert await connection.fetchval("SELECT count(extra) FROM sidegate.sessions") == 0
+
+
+async def test_a_migration_that_waits_in_vain_says_what_for_and_changes_nothing(
+    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_schema, "_MIGRATIONS", (*migrations("postgres"), ALTER))
+    migrating = PostgresStore(database.url, open_timeout=1.0)
+
+    async with held(database, "SELECT FROM sidegate.sessions"):
+        with pytest.raises(StoreUnavailable, match="in use by a transaction that has been open for long"):
+            await migrating.migrate(LIMITS)
+
+    assert await store.register([session("s1", expire_time=FAR)])
+    assert await migrating.migrate(LIMITS) == ["0099_a_column"]
+
+
+async def test_calls_go_on_after_a_migration_that_changed_what_they_read(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.register([session("s1", expire_time=FAR)])
+    await store.look_up([subject("s1")])
+    async with database.connect() as connection:
+        definition: str = await connection.fetchval(
+            "SELECT pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'look_up'"
+        )
+        changed = definition.replace("OUT tenant_watermarks text[]", "OUT tenant_watermarks text[], OUT extra text")
+        assert changed != definition
+        await connection.execute(f"BEGIN; DROP FUNCTION sidegate.look_up; {changed}; COMMIT")
+
+    await store.register([session("s2", expire_time=FAR)])
+    [facts] = await store.look_up([subject("s2")])
+
+    assert facts.record is not None
 
 
 async def test_a_write_whose_caller_has_gone_is_done_and_leaves_nothing_behind(

@@ -1,5 +1,6 @@
 """The queries touch what they are asked for, however large the tables grow and however old the plans are."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 
@@ -7,8 +8,10 @@ import pytest
 import pytest_asyncio
 from sidegate_sidecar.model import AuditFilter
 from sidegate_sidecar.store import postgres_reading, postgres_revoking, postgres_writing
+from sidegate_sidecar.store.postgres import PostgresStore
+from sidegate_sidecar.store.postgres_links import Connection
 
-from tests.contract.fakes import ISSUER
+from tests.contract.fakes import ISSUER, OPS, revoke_user
 from tests.fakes.postgres import Database, PostgresServer
 
 FILL = """
@@ -38,6 +41,7 @@ STATEMENTS = {
     "list_sessions": postgres_reading.LIST_SESSIONS,
     "revoke_sessions_of_user": postgres_revoking.REVOKE_SESSIONS_OF_USER,
     "revoke_sessions_of_tenant": postgres_revoking.REVOKE_SESSIONS_OF_TENANT,
+    "write_watermark": postgres_revoking.WRITE_WATERMARK,
     "find_request": postgres_revoking.FIND_REQUEST,
     "remove_sessions": postgres_writing.REMOVE_SESSIONS,
     "remove_entries": postgres_writing.REMOVE_ENTRIES,
@@ -105,7 +109,7 @@ async def test_a_look_up_reads_what_it_asks_for_even_by_plans_of_an_empty_databa
     assert touched["sessions"]["seq_scan"] == touched["revocation_log"]["seq_scan"] == 0
     assert touched["sessions"]["idx_scan"] == subjects
     assert touched["sessions"]["idx_tup_fetch"] == subjects
-    assert touched["revocation_log"]["idx_scan"] == 4 * subjects
+    assert touched["revocation_log"]["idx_scan"] == 4 * subjects + 1  # and one for the head
     assert touched["revocation_log"]["idx_tup_fetch"] <= subjects  # a third of the kinds each
 
 
@@ -135,3 +139,89 @@ async def test_a_user_with_many_watermarks_is_answered_by_the_newest(filled: Dat
 
     assert row["user_watermarks"] == ["5000"]
     assert touched["revocation_log"]["idx_tup_fetch"] - before <= 5
+
+
+async def buffers(connection: Connection, handle: str = "s1") -> int:
+    """How many pages a look-up of that session of Ada's touches."""
+    asked = f"sidegate.look_up('{{{ISSUER}}}', '{{{handle}}}', '{{ada}}', '{{t1}}', '{{k1}}')"
+    touched = 0
+    for _ in range(3):  # the first plans, and marks what is dead for those who come after it
+        plan = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {asked}")  # noqa: S608 - our own names
+        [top] = json.loads(plan)
+        touched = sum(top["Plan"][f"Shared {kind} Blocks"] for kind in ("Hit", "Read"))
+    return touched
+
+
+async def test_a_look_up_beside_an_open_transaction_costs_the_same_after_many_revocations(database: Database) -> None:
+    store = PostgresStore(database.url)
+    await store.open()
+    async with database.connect() as connection, database.connect() as other:
+        await store.revoke_sessions(ISSUER, ["r0"], OPS)
+        before = await buffers(connection)
+        await other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM sidegate.store")  # as pg_dump does
+
+        for number in range(1, 301):
+            await store.revoke_sessions(ISSUER, [f"r{number}"], OPS)
+
+        assert await buffers(connection) <= before + 2  # it was one more for every sixty
+    assert (await store.read_log(1, 1)).head == 301
+    await store.close()
+
+
+async def test_a_look_up_passes_over_one_entry_of_a_transaction_that_writes_many(database: Database) -> None:
+    store = PostgresStore(database.url)
+    await store.open()
+    await store.revoke_sessions(ISSUER, ["r"], OPS)
+    async with database.connect() as connection, database.connect() as other:
+        before = await buffers(connection)
+        await other.execute("BEGIN")
+        handles = [f"r{number}" for number in range(5000)]
+        await other.fetch(postgres_revoking.REVOKE_HANDLES, 1, ISSUER, handles, 1, 1, 1, "ops", "", None)
+
+        assert await buffers(connection) <= before + 3
+    await store.close()
+
+
+async def test_the_head_is_kept_and_nothing_gone_is_passed_over_when_entries_are_removed(database: Database) -> None:
+    store = PostgresStore(database.url)
+    await store.open()
+    async with database.connect() as connection, database.connect() as other:
+        for number in range(300):
+            await store.revoke_sessions(ISSUER, [f"r{number}", f"q{number}"], OPS)
+        before = await buffers(connection)
+        await other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT FROM sidegate.store")
+        await connection.execute("UPDATE sidegate.revocation_log SET forget_time = 1")
+
+        assert (await store.compact(1000)).log_entries == 599
+
+        assert await buffers(connection) <= before + 2
+    page = await store.read_log(1, 10)
+    assert (page.head, [entry.sequence for entry in page.entries]) == (600, [600])
+    assert (await store.revoke_sessions(ISSUER, ["next"], OPS)).revision.sequence == 601
+    await store.close()
+
+
+async def test_a_session_spared_a_thousand_times_is_answered_as_one_spared_ten_times(database: Database) -> None:
+    store = PostgresStore(database.url)
+    await store.open()
+    await revoke_user(store)
+    async with database.connect() as connection:
+        for _ in range(10):
+            await revoke_user(store, spare="s1", accept_unknown=True)
+        ten = await buffers(connection)
+        await connection.execute("BEGIN")
+        for each in range(12, 1002):  # as the store does, with one commit for all
+            watermark = [each, "u", ISSUER, "ada", None, "s1", 4 * 10**15 + each, 1, "ops", "", None, each]
+            await connection.execute(postgres_revoking.WRITE_WATERMARK, *watermark)
+        await connection.execute("COMMIT")
+        await connection.execute("VACUUM sidegate.revocation_log")
+
+        assert await buffers(connection) <= ten + 5  # indexes have grown by a level
+        await connection.execute("BEGIN")
+        [row] = await connection.fetch(postgres_reading.LOOK_UP, [ISSUER], ["s1"], ["ada"], [""], [""])
+        read = await connection.fetchval(
+            "SELECT pg_stat_get_xact_tuples_returned('sidegate.user_watermarks'::regclass)"
+        )
+    assert row["user_watermarks"] != [None], "the first watermark spares nobody"
+    assert read == 2
+    await store.close()

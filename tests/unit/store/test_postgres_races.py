@@ -212,16 +212,26 @@ async def test_a_sidecar_that_vanishes_in_a_transaction_does_not_hold_the_log_lo
     ("configured", "used"),
     [("off", "on"), ("local", "on"), ("remote_write", "on"), ("on", "on"), ("remote_apply", "remote_apply")],
 )
-async def test_a_revocation_is_on_the_disk_whatever_the_database_is_set_to(
-    database: Database, configured: str, used: str
+async def test_revocations_and_logins_are_on_the_disk_whatever_the_database_is_set_to(
+    database: Database, store: PostgresStore, configured: str, used: str
 ) -> None:
     await database.execute(f'ALTER DATABASE "{database.name}" SET synchronous_commit = {configured}')
+    await database.execute(
+        "CREATE TABLE public.seen (name text, setting text); GRANT INSERT ON public.seen TO PUBLIC;"
+        "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO public.seen"
+        " VALUES (TG_TABLE_NAME, current_setting('synchronous_commit')); RETURN NULL; END$$;"
+        "CREATE CONSTRAINT TRIGGER see AFTER INSERT ON sidegate.sessions DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION public.see();"  # deferred: what is in force at the commit
+        "CREATE CONSTRAINT TRIGGER see AFTER INSERT ON sidegate.revocation_log DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION public.see()"
+    )
+
+    await store.register([session("s1", expire_time=FAR)])
+    await store.revoke_sessions(ISSUER, ["s1"], OPS)
 
     async with database.connect() as connection:
-        await connection.execute("BEGIN; SELECT sidegate.take_log_lock()")
-        assert await connection.fetchval("SHOW synchronous_commit") == used
-        await connection.execute("ROLLBACK")
-        assert await connection.fetchval("SHOW synchronous_commit") == configured
+        rows = await connection.fetch("SELECT name, setting FROM public.seen ORDER BY 1")
+    assert [tuple(row) for row in rows] == [("revocation_log", used), ("sessions", used)]
 
 
 async def test_one_revocation_is_one_notification_and_a_login_is_none(database: Database, store: PostgresStore) -> None:

@@ -165,6 +165,7 @@ FOR_NOBODY = [
 ]
 FOR_ADMINS = [
     "SELECT FROM sidegate.store",
+    "SELECT FROM sidegate.current_store",
     "SELECT FROM sidegate.sessions",
     "SELECT FROM sidegate.revocation_log",
     "SELECT FROM sidegate.requests",
@@ -173,6 +174,7 @@ FOR_ADMINS = [
     "DELETE FROM sidegate.requests",
     "UPDATE sidegate.store SET head_sequence = 0",
     "UPDATE sidegate.sessions SET session_expire_time = 1",
+    "UPDATE sidegate.revocation_log SET superseded = true",
     "INSERT INTO sidegate.sessions VALUES ('i', 's', 'u', '', 1, 2)",
     "SELECT sidegate.store_now()",
     "SELECT sidegate.take_log_lock()",
@@ -211,6 +213,7 @@ async def test_every_function_and_table_has_been_thought_of(owned: Database) -> 
             " SELECT relname FROM pg_class WHERE relnamespace = 'sidegate'::regnamespace AND relkind NOT IN ('i', 't')"
         )
     assert sorted(row["name"] for row in rows) == [
+        "current_store",
         "look_up",
         "migrations",
         "read_log",

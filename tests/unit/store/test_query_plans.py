@@ -1,5 +1,6 @@
 """The queries touch what they are asked for, however large the tables grow."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,9 +11,9 @@ from sidegate_sidecar.model import AuditFilter
 from sidegate_sidecar.store import sqlite_reading, sqlite_revoking, sqlite_writing
 from sidegate_sidecar.store.sqlite import SqliteStore
 
-from tests.contract.fakes import LIMITS
+from tests.contract.fakes import ISSUER, LIMITS, revoke_user
 
-TABLES = ("sessions", "session", "revocation_log", "revocation", "watermark", "requests", "entry")
+TABLES = ("sessions", "session", "revocation_log", "revocation", "watermark", "other", "requests", "entry")
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ STATEMENTS = {
     "get_session": sqlite_reading.GET_SESSION,
     "list_sessions": sqlite_reading.LIST_SESSIONS,
     "revoke_handles": sqlite_revoking.REVOKE_HANDLES,
+    "supersede_watermarks": sqlite_revoking.SUPERSEDE_WATERMARKS,
     "end_sessions_of_user": sqlite_revoking.END_SESSIONS_OF_USER,
     "end_sessions_of_tenant": sqlite_revoking.END_SESSIONS_OF_TENANT,
     "find_key_revocation": sqlite_revoking.FIND_KEY_REVOCATION,
@@ -139,3 +141,38 @@ def test_the_audit_trail_of_one_subject_is_found_by_an_index(database: sqlite3.C
 
     assert list(scanned(steps)) == []
     assert not any("PRIMARY KEY" in step for step in steps)
+
+
+async def test_a_session_spared_a_thousand_times_is_answered_as_one_spared_ten_times(tmp_path: Path) -> None:
+    path = tmp_path / "sessions.db"
+    store = SqliteStore(path)
+    await store.migrate(LIMITS)
+    await store.open()
+    await revoke_user(store)
+
+    def steps() -> int:
+        """How many instructions a look-up of it takes."""
+        count = 0
+
+        def count_one() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        with closing(sqlite3.connect(path)) as connection:
+            connection.set_progress_handler(count_one, 1)
+            [row] = connection.execute(
+                sqlite_reading.LOOK_UP, {"subjects": json.dumps([[ISSUER, "s1", "ada", "", ""]])}
+            ).fetchall()
+            connection.set_progress_handler(None, 1)
+        assert row[9] is not None, "the first watermark spares nobody"
+        return count
+
+    for _ in range(10):
+        await revoke_user(store, spare="s1", accept_unknown=True)
+    ten = steps()
+    for _ in range(990):
+        await revoke_user(store, spare="s1", accept_unknown=True)
+
+    assert steps() == ten
+    await store.close()

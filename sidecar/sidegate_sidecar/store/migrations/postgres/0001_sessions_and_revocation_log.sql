@@ -8,7 +8,8 @@ CREATE TABLE sidegate.store (
     only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     store_id text NOT NULL DEFAULT gen_random_uuid(),
     digest_salt bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) CHECK (octet_length(digest_salt) = 16),
-    -- The last sequence handed out; 0 is the empty log. Changed only by the transaction that holds the log lock.
+    -- The head of the log when entries were last removed; current_store has the present one. A revocation leaves this row
+    -- as it is: beside a transaction that stays open for long every look-up would go through all its former versions.
     head_sequence bigint NOT NULL DEFAULT 0 CHECK (head_sequence >= 0),
     -- The highest sequence whose entry was ever removed, and how many were.
     horizon_sequence bigint NOT NULL DEFAULT 0 CHECK (horizon_sequence BETWEEN 0 AND head_sequence),
@@ -35,7 +36,8 @@ CREATE INDEX sessions_by_tenant ON sidegate.sessions (tenant_id, issuer, session
 
 CREATE INDEX sessions_by_expiry ON sidegate.sessions (session_expire_time);
 
--- The truth. Entries are appended and never changed, but for a forget_time that raised limits put off.
+-- The truth. Entries are appended and never changed, but for a forget_time that raised limits put off, and a watermark
+-- that newer ones make superfluous.
 CREATE TABLE sidegate.revocation_log (
     sequence bigint PRIMARY KEY,
     entry_id uuid NOT NULL DEFAULT gen_random_uuid(),
@@ -59,7 +61,11 @@ CREATE TABLE sidegate.revocation_log (
     -- k: the kid, where it was given.
     key_id text COLLATE "C",
     -- s: the watermark that ended it. NULL: it was revoked by itself.
-    cause_sequence bigint
+    cause_sequence bigint,
+    -- The last sequence of the transaction that wrote it: in its first entry. In its others: NULL.
+    head_sequence bigint,
+    -- u: whatever it covers newer ones cover, for at least as long. So a look-up leaves it out.
+    superseded boolean NOT NULL DEFAULT false
 );
 
 -- What is revoked for good: each once. The subject leads, so that the audit trail can do without the issuer. A look-up
@@ -71,7 +77,7 @@ CREATE UNIQUE INDEX revoked_keys ON sidegate.revocation_log (subject, issuer) WH
 
 -- Watermarks, the newest first: a look-up reads the first that does not spare its session.
 CREATE INDEX user_watermarks ON sidegate.revocation_log (subject, issuer, revoke_time DESC)
-INCLUDE (tenant_id, except_session_handle) WHERE kind = 'u';
+INCLUDE (tenant_id, except_session_handle) WHERE kind = 'u' AND NOT superseded;
 
 CREATE INDEX tenant_watermarks ON sidegate.revocation_log (subject, issuer, revoke_time DESC) WHERE kind = 't';
 
@@ -81,8 +87,34 @@ CREATE INDEX revocations_by_user ON sidegate.revocation_log (user_id, issuer, se
 CREATE INDEX revocations_by_tenant ON sidegate.revocation_log (tenant_id, issuer, sequence)
 WHERE tenant_id IS NOT NULL;
 
+-- For the head: one entry of each transaction, so that however many another is writing, a look-up passes over one.
+CREATE UNIQUE INDEX revocations_by_head ON sidegate.revocation_log (head_sequence) WHERE head_sequence IS NOT NULL;
+
 -- For compaction.
 CREATE INDEX revocations_by_forgetting ON sidegate.revocation_log (forget_time) WHERE forget_time IS NOT NULL;
+
+-- The store's row with the present head. Of the log it reads only what was written since entries were last removed, for
+-- what was removed stays in the index for as long as an open transaction could see it.
+CREATE VIEW sidegate.current_store AS
+SELECT
+    store.store_id,
+    store.digest_salt,
+    coalesce(
+        (
+            SELECT entry.head_sequence
+            FROM sidegate.revocation_log AS entry
+            WHERE entry.head_sequence > store.head_sequence
+            ORDER BY entry.head_sequence DESC
+            LIMIT 1
+        ),
+        store.head_sequence
+    ) AS head_sequence,
+    store.horizon_sequence,
+    store.removed_entries,
+    store.max_token_lifetime,
+    store.leeway,
+    store.max_session_lifetime
+FROM sidegate.store AS store;
 
 -- Requests by their idempotency key and what was answered, for 24 h.
 CREATE TABLE sidegate.requests (
@@ -117,13 +149,11 @@ CREATE FUNCTION sidegate.take_log_lock(
     OUT now bigint
 )
 LANGUAGE plpgsql VOLATILE
+SET enable_seqscan = off
+SET enable_bitmapscan = off
 AS $$
 #variable_conflict use_column
 BEGIN
-    IF current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN
-        -- A revocation is durable when its call returns. What is stronger still stays as it is.
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
     PERFORM 1 FROM sidegate.store FOR UPDATE;
     SELECT
         store.store_id,
@@ -139,7 +169,7 @@ BEGIN
         take_log_lock.leeway,
         take_log_lock.max_session_lifetime,
         take_log_lock.now
-    FROM sidegate.store AS store;
+    FROM sidegate.current_store AS store;
 END
 $$;
 
@@ -208,7 +238,7 @@ BEGIN
     END IF;
     SELECT store.store_id, store.head_sequence
     INTO STRICT look_up.store_id, look_up.head_sequence
-    FROM sidegate.store AS store;
+    FROM sidegate.current_store AS store;
     SELECT
         array_agg(registered.user_id ORDER BY wanted.position),
         array_agg(registered.tenant_id ORDER BY wanted.position),
@@ -264,6 +294,7 @@ BEGIN
         FROM sidegate.revocation_log AS watermark
         WHERE
             watermark.kind = 'u'
+            AND NOT watermark.superseded
             AND watermark.subject = wanted.user_id
             AND watermark.issuer = wanted.issuer
             AND (watermark.tenant_id IS NULL OR watermark.tenant_id = wanted.tenant_id)
@@ -344,7 +375,7 @@ BEGIN
         read_log.max_token_lifetime,
         read_log.leeway,
         read_log.max_session_lifetime
-    FROM sidegate.store AS store;
+    FROM sidegate.current_store AS store;
     SELECT
         array_agg(migration.number::text ORDER BY migration.number),
         array_agg(migration.safe_before::text ORDER BY migration.number)

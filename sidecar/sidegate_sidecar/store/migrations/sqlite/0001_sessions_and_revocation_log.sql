@@ -27,7 +27,8 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_by_user ON sessions (issuer, user_id, session_handle);
 
--- The truth. Entries are appended and never changed, but for a forget_time that raised limits put off.
+-- The truth. Entries are appended and never changed, but for a forget_time that raised limits put off, and a watermark
+-- that newer ones make superfluous.
 CREATE TABLE revocation_log (
     sequence INTEGER PRIMARY KEY,
     entry_id BLOB NOT NULL CHECK (length(entry_id) = 16),
@@ -51,7 +52,9 @@ CREATE TABLE revocation_log (
     -- k: the kid, where it was given.
     key_id TEXT,
     -- s: the watermark that ended it. NULL: it was revoked by itself.
-    cause_sequence INTEGER
+    cause_sequence INTEGER,
+    -- u: whatever it covers newer ones cover, for at least as long. So a look-up leaves it out.
+    superseded INTEGER NOT NULL DEFAULT 0 CHECK (superseded IN (0, 1))
 ) STRICT;
 
 -- The revoked handles; each once, for what is revoked stays so. The subject leads, so that the audit trail can do
@@ -61,7 +64,8 @@ CREATE UNIQUE INDEX revoked_sessions ON revocation_log (subject, issuer) WHERE k
 -- Watermarks, the newest first: a look-up reads the first that does not spare its session, and only the index. It
 -- would go to the table for the kind, were it not in here.
 CREATE INDEX user_watermarks
-ON revocation_log (subject, issuer, revoke_time DESC, tenant_id, except_session_handle, kind) WHERE kind = 'u';
+ON revocation_log (subject, issuer, revoke_time DESC, tenant_id, except_session_handle, kind, superseded)
+WHERE kind = 'u' AND superseded = 0;
 
 CREATE INDEX tenant_watermarks ON revocation_log (subject, issuer, revoke_time DESC, kind) WHERE kind = 't';
 

@@ -1,5 +1,6 @@
 -- Remove up to $3 entries whose time came by $1, but never the newest, $2; and tell followers so. None as long as a
--- session that ended by $4 is left: it could be registered again, and would go on where it was revoked.
+-- session that ended by $4 is left: it could be registered again, and would go on where it was revoked. The head is kept,
+-- for the entry that has it may be among them.
 -- (By its end the oldest is found in an index; whether any exists, a planner may look for in the whole table.)
 WITH removed AS (
     DELETE FROM sidegate.revocation_log
@@ -29,6 +30,7 @@ counted AS (
 
 UPDATE sidegate.store
 SET
+    head_sequence = $2,
     horizon_sequence = greatest(horizon_sequence, counted.highest),
     removed_entries = removed_entries + counted.entries
 FROM counted

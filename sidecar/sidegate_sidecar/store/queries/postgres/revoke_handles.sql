@@ -1,7 +1,7 @@
 -- Log the handles of an array that are not revoked yet, once each, in the order of their first mention. One whose session
 -- has expired is kept for as long as if it ended now: its issuer may have issued tokens since, which know of no end.
 INSERT INTO sidegate.revocation_log (
-    sequence, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id, user_id
+    sequence, kind, issuer, subject, revoke_time, forget_time, actor, reason, request_id, user_id, head_sequence
 )
 SELECT
     $1::bigint + row_number() OVER (ORDER BY wanted.position),
@@ -13,7 +13,8 @@ SELECT
     $7,
     $8,
     $9,
-    session.user_id
+    session.user_id,
+    CASE row_number() OVER (ORDER BY wanted.position) WHEN 1 THEN $1::bigint + count(*) OVER () END
 FROM (
     SELECT
         session_handle,

@@ -1,4 +1,36 @@
--- Log a watermark: every session of the user or tenant begun by now is revoked.
+-- Log a watermark: every session of the user or tenant begun by now is revoked. $12: the head once it is logged.
+--
+-- And leave out of look-ups what it makes superfluous of the user's earlier ones: it covers all but the session that it
+-- spares, and for that one the newest that does not spare it too is enough.
+WITH other AS (
+    SELECT sequence
+    FROM sidegate.revocation_log
+    WHERE
+        kind = 'u'
+        AND NOT superseded
+        AND issuer = $3
+        AND subject = $4
+        AND tenant_id IS NOT DISTINCT FROM $5
+        AND except_session_handle IS DISTINCT FROM $6
+        AND revoke_time <= $7::bigint
+    ORDER BY revoke_time DESC
+    LIMIT 1
+),
+
+superseded AS (
+    UPDATE sidegate.revocation_log
+    SET superseded = true
+    WHERE
+        kind = 'u'
+        AND kind = $2
+        AND NOT superseded
+        AND issuer = $3
+        AND subject = $4
+        AND tenant_id IS NOT DISTINCT FROM $5
+        AND revoke_time <= $7::bigint
+        AND ($6::text IS NULL OR sequence IS DISTINCT FROM (SELECT sequence FROM other))
+)
+
 INSERT INTO sidegate.revocation_log (
     sequence,
     kind,
@@ -11,7 +43,8 @@ INSERT INTO sidegate.revocation_log (
     actor,
     reason,
     request_id,
-    user_id
+    user_id,
+    head_sequence
 )
 VALUES (
     $1,
@@ -25,5 +58,6 @@ VALUES (
     $9,
     $10,
     $11,
-    CASE WHEN $2::text = 'u' THEN $4 END
+    CASE WHEN $2::text = 'u' THEN $4 END,
+    $12
 )

@@ -26,6 +26,7 @@ SELECT
         FROM revocation_log AS watermark
         WHERE
             watermark.kind = 'u'
+            AND watermark.superseded = 0
             AND watermark.issuer = subject.issuer
             AND watermark.subject = subject.user_id
             AND (watermark.tenant_id IS NULL OR watermark.tenant_id = subject.tenant_id)
