@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sidegate.async_session_client import AsyncSessionClient
+from sidegate.errors import SidegateError
 from sidegate.integrations.credentials import Credentials, IncomingRequest, read_credentials
 from sidegate.integrations.policy import WebPolicy
-from sidegate.integrations.refusals import CredentialsProblem, CredentialsRefused
+from sidegate.integrations.refusals import CredentialsProblem, CredentialsRefused, without_frames
 from sidegate.integrations.requirements import Check, Requirements, check_session, checks
 from sidegate.session_client import SessionClient
 from sidegate.verdicts import Session
@@ -63,13 +64,16 @@ def get_session(
     credentials = _credentials(request, policy, rules)
     if credentials is None:
         return None
-    session = client.verify(
-        credentials.access_token,
-        check_database=rules.check_database,
-        audiences=rules.audiences,
-        tenant_id=rules.tenant_id,
-        anti_csrf_token=credentials.anti_csrf_token,
-    )
+    try:
+        session = client.verify(
+            credentials.access_token,
+            check_database=rules.check_database,
+            audiences=rules.audiences,
+            tenant_id=rules.tenant_id,
+            anti_csrf_token=credentials.anti_csrf_token,
+        )
+    except SidegateError as error:
+        raise without_frames(error) from None
     check_session(rules.checks, session)
     return session
 
@@ -81,13 +85,16 @@ async def get_session_async(
     credentials = _credentials(request, policy, rules)
     if credentials is None:
         return None
-    session = await client.verify(
-        credentials.access_token,
-        check_database=rules.check_database,
-        audiences=rules.audiences,
-        tenant_id=rules.tenant_id,
-        anti_csrf_token=credentials.anti_csrf_token,
-    )
+    try:
+        session = await client.verify(
+            credentials.access_token,
+            check_database=rules.check_database,
+            audiences=rules.audiences,
+            tenant_id=rules.tenant_id,
+            anti_csrf_token=credentials.anti_csrf_token,
+        )
+    except SidegateError as error:
+        raise without_frames(error) from None
     check_session(rules.checks, session)
     return session
 

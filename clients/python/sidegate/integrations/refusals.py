@@ -5,6 +5,13 @@ from enum import StrEnum
 from sidegate.errors import SidegateError
 
 
+def without_frames(error: SidegateError) -> SidegateError:
+    """The error without the frames that it has come through in the client: their variables hold the token, and error
+    reports, such as Django's, print variables. To be raised `from None`.
+    """
+    return error.with_traceback(None)
+
+
 class CredentialsProblem(StrEnum):
     """What is wrong with how a request brings its token."""
 

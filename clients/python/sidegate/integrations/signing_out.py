@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from sidegate.async_session_client import AsyncSessionClient
-from sidegate.errors import InvalidRequest, NotSupported, RevocationUnavailable, SessionRejected
+from sidegate.errors import InvalidRequest, NotSupported, RevocationUnavailable, SessionRejected, SidegateError
 from sidegate.integrations.answers import REFUSALS, Answer, Refusal, answer_to, answer_to_sign_out_failure
 from sidegate.integrations.credentials import Credentials, IncomingRequest, Transfer
 from sidegate.integrations.guard import required_credentials
 from sidegate.integrations.policy import WebPolicy
-from sidegate.integrations.refusals import ScopeRefused
+from sidegate.integrations.refusals import ScopeRefused, without_frames
 from sidegate.records import SessionsEnded
 from sidegate.session_client import SessionClient
 from sidegate.verdicts import NextAction, RejectionReason, SignOutScope
@@ -51,6 +51,8 @@ def sign_out(
         return _refused(_unsuitable(error), credentials, policy)
     except _FAILURES as error:
         return answer_to_sign_out_failure(error, policy)
+    except SidegateError as error:
+        raise without_frames(error) from None
     return _signed_out(ended, credentials, policy, chosen)
 
 
@@ -69,6 +71,8 @@ async def sign_out_async(
         return _refused(_unsuitable(error), credentials, policy)
     except _FAILURES as error:
         return answer_to_sign_out_failure(error, policy)
+    except SidegateError as error:
+        raise without_frames(error) from None
     return _signed_out(ended, credentials, policy, chosen)
 
 
@@ -80,7 +84,7 @@ def _signed_out(ended: SessionsEnded, credentials: Credentials, policy: WebPolic
 def _unsuitable(error: InvalidRequest) -> ScopeRefused:
     """The refusal of a scope that the token is not for: it names no session. Raises: the error, if it is another."""
     if error.field != "scope":
-        raise error
+        raise without_frames(error) from None
     return ScopeRefused(error.message)
 
 
