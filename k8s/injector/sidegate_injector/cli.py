@@ -16,6 +16,7 @@ from aiohttp import web
 
 from sidegate_injector.certificate import Certificate
 from sidegate_injector.errors import CertificateUnusable, Refused, TemplateInvalid
+from sidegate_injector.kubernetes_yaml import parse_document
 from sidegate_injector.preview import preview as preview_of
 from sidegate_injector.server import application, serving
 from sidegate_injector.template import Template, parse_template
@@ -96,7 +97,8 @@ def preview(
     """
     checked = _template(template, image)
     try:
-        manifests = sys.stdin.read() if file == STANDARD_INPUT else file.read_text(encoding="utf-8")
+        # As bytes, for a locale is no property of a manifest.
+        manifests = (sys.stdin.buffer.read() if file == STANDARD_INPUT else file.read_bytes()).decode()
     except OSError as fault:
         _fail(Exit.USAGE, f"{file}: {fault.strerror}")
     except UnicodeDecodeError:
@@ -111,7 +113,7 @@ def preview(
         )
     except Refused as refusal:
         _fail(Exit.REFUSED, str(refusal))
-    sys.stdout.write(after)
+    sys.stdout.buffer.write(after.encode())
 
 
 def run() -> int:
@@ -140,7 +142,7 @@ async def _serve_until_signalled(certificate: Certificate, webhook: web.Applicat
 def _template(path: Path | None, image: str | None) -> Template:
     try:
         text = (path or files("sidegate_injector") / "template.yaml").read_text(encoding="utf-8")
-        return parse_template(yaml.safe_load(text), image=image)
+        return parse_template(parse_document(text), image=image)
     except OSError as fault:
         _fail(Exit.USAGE, f"{path}: {fault.strerror}")
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as fault:

@@ -16,6 +16,7 @@ from sidegate_injector.template import CONTAINER, Template, tcp_ports
 
 TARGET_VARIABLE = "SIDEGATE_TARGET"
 LOG_LEVEL_VARIABLE = "SIDEGATE_LOG_LEVEL"
+NODE_SYSTEM = "kubernetes.io/os"  # how pods from before `os` say where they run
 MIRROR = "kubernetes.io/config.mirror"  # a kubelet's own record of a static pod, which nobody may change
 
 BY = f"sidegate-injector {version('sidegate')}"
@@ -75,7 +76,10 @@ def _reason_to_leave_alone(wishes: Wishes, annotations: Object, spec: Object) ->
         return "annotated out"
     if MIRROR in annotations:
         return "the record of a static pod"
-    if object_in(spec, "os", "pod.spec").get("name") == "windows":
+    if "windows" in (
+        object_in(spec, "os", "pod.spec").get("name"),
+        object_in(spec, "nodeSelector", "pod.spec").get(NODE_SYSTEM),
+    ):
         return "a Windows pod"
     return ""
 

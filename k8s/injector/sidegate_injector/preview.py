@@ -6,6 +6,7 @@ import yaml
 
 from sidegate_injector.errors import Refused
 from sidegate_injector.injection import inject
+from sidegate_injector.kubernetes_yaml import parse_documents, write_documents
 from sidegate_injector.objects import Object, object_in
 from sidegate_injector.template import Template
 from sidegate_injector.workloads import with_changed_pods
@@ -27,7 +28,7 @@ def preview(
         Refused: The admission webhook would refuse one of them; or it is no YAML.
     """
     try:
-        documents: list[object] = list(yaml.safe_load_all(manifests))
+        documents = parse_documents(manifests)
     except yaml.YAMLError as fault:
         raise Refused(f"not YAML: {' '.join(str(fault).split())}") from None
     except RecursionError:
@@ -49,11 +50,4 @@ def preview(
             tell(f"{who}: {warning}")
         return injection.pod
 
-    after = [with_changed_pods(document, change) for document in documents]
-    # Parts that documents share would else be written as anchors, which few expect in a manifest.
-    return yaml.dump_all(after, Dumper=_NoAliases, sort_keys=False, allow_unicode=True)
-
-
-class _NoAliases(yaml.SafeDumper):
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+    return write_documents(with_changed_pods(document, change) for document in documents)

@@ -52,6 +52,23 @@ def test_standard_input_is_previewed_with_the_template_that_comes_with_it(tmp_pa
     assert image_in(outcome.stdout) == template_document()["container"]["image"]
 
 
+def test_a_locale_changes_neither_what_is_read_nor_what_is_written(tmp_path: Path) -> None:
+    manifest = "kind: '\N{EURO SIGN}'\n"
+    (tmp_path / "odd.yaml").write_bytes(manifest.encode())
+
+    for file in ("odd.yaml", "-"):
+        outcome = subprocess.run(
+            [BIN / "sidegate-injector", "preview", "-f", file],
+            cwd=tmp_path,
+            env=ENVIRONMENT | {"PYTHONIOENCODING": "latin-1"},
+            input=manifest.encode(),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert (outcome.returncode, outcome.stdout.decode()) == (0, "kind: \N{EURO SIGN}\n"), outcome.stderr
+
+
 def test_the_image_may_be_told_by_the_environment(tmp_path: Path) -> None:
     outcome = run("preview", "-f", "-", folder=tmp_path, stdin=yaml.safe_dump(pod()), SIDEGATE_INJECTOR_IMAGE=IMAGE)
 

@@ -1,9 +1,10 @@
-"""What `kubectl kustomize` makes of our kustomizations.
+"""What kubectl makes of our kustomizations and of a preview.
 
 kubectl is in no package registry, so the project cannot install it. The manifests as they lie there are checked without
 it, by tests/unit/k8s/test_manifests.py.
 """
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from sidegate_injector.preview import preview
 
 from tests.unit.k8s import manifests as k8s
 from tests.unit.k8s.manifests import named
-from tests.unit.k8s.pods import VERSIONS, validate
+from tests.unit.k8s.pods import TEMPLATE, VERSIONS, validate
 
 KUBECTL = shutil.which("kubectl")
 APPLIED = [
@@ -109,6 +111,32 @@ def test_cert_manager_fills_in_whom_the_api_server_trusts() -> None:
     namespace, _, name = webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"].partition("/")
 
     assert one(rendered, "Certificate", name)["metadata"] == {"name": name, "namespace": namespace}
+
+
+ODD = ("y", "1e3", "08", "0o17", "12:30", "22:22", "1_000", "2020-01-01T00:00:00Z", "123e456", "1.", "on", "~", "")
+
+
+def test_kubectl_reads_a_preview_as_it_reads_the_manifest() -> None:
+    plain, quoted = (f"[{', '.join(texts)}]" for texts in (ODD[:-1], [f"'{text}'" for text in ODD]))
+    manifest = f"""apiVersion: example.dev/v1
+kind: Odd
+metadata:
+  name: odd
+plain: {plain}
+quoted: {quoted}
+"""
+
+    def read(text: str) -> Any:
+        assert KUBECTL is not None
+        command = (KUBECTL, "label", "--local", "-f", "-", "-o", "json", "read=yes")
+        outcome = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert outcome.returncode == 0, outcome.stderr
+        return json.loads(outcome.stdout)
+
+    after = preview(manifest, TEMPLATE, namespace="shop", excluded=(), tell=lambda _: None)
+
+    assert read(manifest)["quoted"] == list(ODD)
+    assert read(after) == read(manifest)
 
 
 def test_the_job_after_a_deploy_is_another_that_says_so() -> None:

@@ -217,8 +217,9 @@ def test_an_injected_pod_explains_itself() -> None:
         (pod(annotations={"sidegate.dev/inject": "false"}), "annotated out", False),
         (pod(annotations={"kubernetes.io/config.mirror": "x"}), "the record of a static pod", True),
         (pod(os={"name": "windows"}), "a Windows pod", True),
+        (pod(nodeSelector={"kubernetes.io/os": "windows"}), "a Windows pod", True),
     ],
-    ids=["annotated out", "static", "Windows"],
+    ids=["annotated out", "static", "Windows", "on Windows nodes"],
 )
 def test_a_pod_is_left_alone(given: dict[str, Any], reason: str, warned: bool) -> None:
     outcome = injected(given)
@@ -285,6 +286,7 @@ MALFORMED: dict[str, Any] = {
     "the security context": {"spec": {"securityContext": []}},
     "groups": {"spec": {"securityContext": {"supplementalGroups": 7}}},
     "os": {"spec": {"os": "linux"}},
+    "a node selector": {"spec": {"nodeSelector": "linux"}},
     "ports": {"spec": {"containers": [{"ports": 80}]}},
     "a port": {"spec": {"containers": [{"ports": [80]}]}},
     "the stub's resources": {"spec": {"initContainers": [{"name": "sidegate", "resources": 1}]}},

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 from sidegate_injector.errors import Refused
+from sidegate_injector.kubernetes_yaml import parse_documents, write_documents
 from sidegate_injector.preview import preview
 
 from tests.unit.k8s.pods import TEMPLATE, VERSIONS, container, sidecar_of, validate
@@ -36,13 +37,13 @@ def pod_in(manifest: dict[str, Any]) -> dict[str, Any]:
     return spec.get("template", {"spec": spec})
 
 
-def shown(*documents: object, namespace: str = "shop") -> tuple[list[Any], list[str]]:
+def shown(*documents: Any, namespace: str = "shop") -> tuple[list[Any], list[str]]:
     """The manifests after, and what was told about them."""
     told: list[str] = []
     text = preview(
-        yaml.safe_dump_all(documents), TEMPLATE, namespace=namespace, excluded={"kube-system"}, tell=told.append
+        write_documents(documents), TEMPLATE, namespace=namespace, excluded={"kube-system"}, tell=told.append
     )
-    return list(yaml.safe_load_all(text)), told
+    return parse_documents(text), told
 
 
 @pytest.mark.parametrize("version", [VERSIONS[0], VERSIONS[-1]])
