@@ -102,7 +102,7 @@ class Boundary(grpc.aio.ServerInterceptor):
 
     def _wrap(self, method: str, handler: _Handler) -> _Handler:
         if handler.request_streaming:
-            return _both_streaming(method, handler, self._gate, self.limits.of_streams(method))
+            return _both_streaming(method, handler, self._gate, self.limits)
         parse: Any = handler.request_deserializer  # never None in generated code
         read = partial(_read, parse, shape_of(method))
         admit = None if self._gate is None else _admission(method, read, self._gate, self.limits)
@@ -114,7 +114,7 @@ class Boundary(grpc.aio.ServerInterceptor):
 
 def _admission(method: str, read: _Read, gate: Gate, limits: Limits) -> _Admit:
     async def admit(request: bytes, context: Context) -> Message:
-        return await limits.admit(gate.admit(method, read, request, context))
+        return await limits.admit(partial(gate.admit, method, read, request, context))
 
     return admit
 
@@ -156,13 +156,14 @@ def _server_streaming(handler: _Handler, read: _Read, admit: _Admit | None, limi
     return grpc.unary_stream_rpc_method_handler(within_boundary, response_serializer=handler.response_serializer)
 
 
-def _both_streaming(method: str, handler: _Handler, gate: Gate | None, limit: Limit) -> _Handler:
+def _both_streaming(method: str, handler: _Handler, gate: Gate | None, limits: Limits) -> _Handler:
     answer: Any = handler.stream_stream
+    limit = limits.of_streams(method)
 
     async def within_limit(requests: Any, context: Context) -> AsyncIterator[Message]:
         try:
             if gate is not None:
-                await gate.admit_stream(method, context)
+                await limits.admit(partial(gate.admit_stream, method, context))
             limit.enter()
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a status and no more
             await _abort(context, failure)

@@ -20,7 +20,8 @@ from sidegate_sidecar.errors import Shed, StoreUnavailable
 MAX_TOKENS = 8_192
 MAX_LOOKUPS = 4_096  # four times what two queries take along; at 24 kB each 100 MB
 MAX_ADMIN_CALLS = 128  # the store has four links for them, and commits in milliseconds: a wait of some 0.1 s
-MAX_ADMISSIONS = 2_048  # calls of which nobody knows yet who makes them: as with single calls above
+MAX_SIGN_OUTS = 2_048  # they wait for keys before the store does any work: as with single calls above
+MAX_ADMISSIONS = 2_048  # calls of which nobody knows yet who makes them: likewise
 MAX_STREAMS = 256  # of one RPC. A watch of the feed takes 0.1 % of a core for its checkpoints
 
 # Each longer than what may be waited for on the way adds up to: these are for what should not happen.
@@ -29,7 +30,7 @@ ADMISSION_SECONDS = 5.0
 ADMIN_SECONDS = 15.0  # a turn and the work itself, 5 s each; connecting, and being visible here
 
 _VERIFICATION = "/sidegate.v1.VerificationService/"
-_ADMIN = ("/sidegate.v1.RevocationService/", "/sidegate.v1.SessionService/", f"{_VERIFICATION}SignOut")
+_ADMIN = ("/sidegate.v1.RevocationService/", "/sidegate.v1.SessionService/")
 
 # Which requests may wait for the store. An ambiguous watermark can make any do so, but seldom does.
 _CHECKS_DATABASE = attrgetter("check_database")
@@ -80,7 +81,8 @@ class Limits:
     def __init__(self) -> None:
         self.tokens = Limit(MAX_TOKENS, "tokens are being verified")
         self.lookups = Limit(MAX_LOOKUPS, "look-ups wait for the store")
-        self.admin = Limit(MAX_ADMIN_CALLS, "calls that the store is needed for are in progress")
+        self.admin = Limit(MAX_ADMIN_CALLS, "calls of the admin services are in progress")
+        self.sign_outs = Limit(MAX_SIGN_OUTS, "sign-outs are in progress")
         self.admissions = Limit(MAX_ADMISSIONS, "callers are being identified")
         self.streams: dict[str, Limit] = {}
 
@@ -95,16 +97,18 @@ class Limits:
             return self._of_verify(answer)
         if method == f"{_VERIFICATION}BatchVerify":
             return self._of_batch_verify(answer)
-        return self._of_admin_call(answer) if method.startswith(_ADMIN) else answer
+        if method == f"{_VERIFICATION}SignOut":
+            return _of_store_call(answer, self.sign_outs)
+        return _of_store_call(answer, self.admin) if method.startswith(_ADMIN) else answer
 
     def of_streams(self, method: str) -> Limit:
         """How many streams of that RPC may be open."""
         return self.streams.setdefault(method, Limit(MAX_STREAMS, "streams of this kind are open"))
 
-    async def admit(self, admission: Awaitable[ResultT]) -> ResultT:
+    async def admit(self, admission: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Find out who is calling. Raises Shed, StoreUnavailable, and whatever comes of it."""
         with self.admissions.held():
-            return await _in_time(ADMISSION_SECONDS, admission)
+            return await _in_time(ADMISSION_SECONDS, admission())
 
     def _of_verify(self, answer: Answer) -> Answer:
         tokens, lookups = self.tokens, self.lookups
@@ -132,12 +136,13 @@ class Limits:
 
         return within_limits
 
-    def _of_admin_call(self, answer: Answer) -> Answer:
-        async def within_limits(request: Any, context: Any) -> Any:
-            with self.admin.held():
-                return await _in_time(ADMIN_SECONDS, answer(request, context))
 
-        return within_limits
+def _of_store_call(answer: Answer, limit: Limit) -> Answer:
+    async def within_limits(request: Any, context: Any) -> Any:
+        with limit.held():
+            return await _in_time(ADMIN_SECONDS, answer(request, context))
+
+    return within_limits
 
 
 async def _in_time(seconds: float, answer: Awaitable[ResultT]) -> ResultT:
