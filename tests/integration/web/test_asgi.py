@@ -153,8 +153,12 @@ async def test_an_app_made_at_import_asks_the_sidecar_that_is_there_when_it_is_s
                 assert (await call_asgi(app, Sent("GET", "/required", headers))).status == 200
 
 
-def test_a_target_that_cannot_be_one_is_told_when_the_app_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_that_cannot_be_one_is_told_when_the_app_is_made(
+    sidecar: FakeSidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SIDEGATE_TARGET", "http://sidecar")
+
+    install(FastAPI(), client=AsyncSessionClient(sidecar.target))
 
     with pytest.raises(ValueError, match="SIDEGATE_TARGET"):
         install(FastAPI())

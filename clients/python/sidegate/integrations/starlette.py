@@ -48,7 +48,8 @@ class Installation:
     """
 
     def __init__(self, policy: WebPolicy, target: str | None, client: AsyncSessionClient | None) -> None:
-        resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET)  # what cannot be one is told now
+        if client is None:
+            resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET)  # what cannot be one is told now
         self.policy = policy
         self._target = target
         self._passed = client
