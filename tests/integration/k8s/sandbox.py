@@ -45,6 +45,29 @@ with grpc.insecure_channel(target) as channel:
         print(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 """
 
+# Listens on a port of the pod's loopback for something on the host that has a Unix socket: those have no network.
+RELAY = """
+import asyncio, sys
+port, path = sys.argv[1:]
+
+async def forward(reader, writer):
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+async def serve(reader, writer):
+    far_reader, far_writer = await asyncio.open_unix_connection(path)
+    await asyncio.gather(forward(reader, far_writer), forward(far_reader, writer), return_exceptions=True)
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", int(port))
+    print("ready", flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
 Texts = Mapping[str, Mapping[str, str]]
 """The contents of ConfigMaps or Secrets: text by key, by name."""
 
@@ -137,6 +160,16 @@ class Sandbox:
             timeout=PATIENCE_SECONDS,
         )
         return answer.stdout.strip()
+
+    def relay(self, port: int, path: Path) -> None:
+        """Let the pod's containers reach a server on the host by a port of their loopback."""
+        process = subprocess.Popen(
+            [NSENTER, self._network, sys.executable, "-I", "-c", RELAY, str(port), path], stdout=subprocess.PIPE
+        )
+        self._started.append(process)
+        assert process.stdout is not None
+        with process.stdout as told:
+            assert told.readline() == b"ready\n"
 
     def close(self) -> None:
         """End every process of it."""

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import yaml
 from sidegate_injector.template import Template, parse_template
+from sidegate_sidecar.model import Attribution
+from sidegate_sidecar.store.postgres import PostgresStore
 
 from tests.fakes.issuer import FakeIssuer
+from tests.fakes.postgres import Database
 from tests.integration.k8s.sandbox import Sandbox, drain, missing, sandboxed
 from tests.integration.sidecar.processes import ROOT, eventually
 from tests.unit.k8s.pods import RESTRICTED_CONTEXT, injected, template_document
@@ -20,10 +23,11 @@ pytestmark = pytest.mark.skipif(bool(missing()), reason=missing() or "it can be 
 VERIFY = """
 import sys, sidegate
 with sidegate.SessionClient(timeout=10) as client:
-    print(client.verify(sys.stdin.read()).user_id)
+    print(client.verify(sys.stdin.read(), check_database="--check-database" in sys.argv).user_id)
 """
 STRANGER, APPLICATION = 10002, 10001  # users
 FS_GROUP = 2000
+PODS = "test_injected_pods"  # a user of the database
 
 TEMPLATES: Mapping[str, Template] = {
     "the injector's": parse_template(template_document()),
@@ -61,10 +65,11 @@ def pod_with(
     context: Mapping[str, Any],
     *,
     keys: str = "/etc/sidegate/jwks",
+    store_url: str = "sqlite:///var/lib/sidegate/sessions.db",
 ) -> Generator[Sandbox]:
     settings = f'[[issuers]]\nissuer = "{issuer.name}"\njwks_file = "{keys}"\n'
     config_maps = {"sidegate": {"sidegate.toml": settings, "jwks": issuer.jwks().decode()}}
-    secrets = {"sidegate-store": {"url": "sqlite:///var/lib/sidegate/sessions.db"}}
+    secrets = {"sidegate-store": {"url": store_url}}
     with sandboxed(folder, spec_of(template, context), config_maps, secrets) as sandbox:
         yield sandbox
 
@@ -130,6 +135,36 @@ def test_a_sidecar_without_keys_is_alive_and_not_ready(issuer: FakeIssuer, tmp_p
         assert sandbox.probe("sidegate", "readinessProbe") == "NOT_SERVING"
         assert sandbox.probe("sidegate", "startupProbe") == "NOT_SERVING"
         assert sidecar.poll() is None
+
+
+async def test_a_pod_works_on_postgresql_as_a_user_that_may_only_verify(
+    database: Database, issuer: FakeIssuer, tmp_path: Path
+) -> None:
+    roles = (ROOT / "docs/postgresql-roles.sql").read_text()
+    await database.execute(f"""
+        DO $$ BEGIN
+            IF to_regrole('{PODS}') IS NULL THEN CREATE USER {PODS} PASSWORD 'not-secret'; END IF;
+        END $$;
+        {roles};
+        GRANT sidegate_verifier TO {PODS}
+    """)
+    url = f"postgresql://{PODS}:not-secret@127.0.0.1:5432/{database.name}"
+    store = PostgresStore(database.url)
+    await store.open()
+    try:
+        with pod_with(tmp_path, issuer, TEMPLATES["the injector's"], {}, store_url=url) as sandbox:
+            sandbox.relay(5432, database.server.folder / f".s.PGSQL.{database.server.port}")
+            wait_until_started(sandbox, sandbox.start("sidegate"))
+            token = issuer.mint(user_id="alice", session_handle="session-1")
+
+            before = sandbox.execute("web", "python", "-c", VERIFY, "--check-database", stdin=token)
+            await store.revoke_sessions(issuer.name, ["session-1"], Attribution(actor="admin"))
+            after = sandbox.execute("web", "python", "-c", VERIFY, "--check-database", stdin=token)
+    finally:
+        await store.close()
+
+    assert (before.returncode, before.stdout) == (0, "alice\n"), before.stderr
+    assert "SESSION_REVOKED" in after.stderr
 
 
 def test_a_session_is_revoked_in_a_development_pod_as_its_manual_says(issuer: FakeIssuer, tmp_path: Path) -> None:
