@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sidegate import CallFailed, ClientClosed, InvalidRequest, Verdict, VerificationUnavailable
 from sidegate.async_batching import AsyncBatching
@@ -388,6 +388,7 @@ STEPS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps=STEPS)
 def test_whatever_the_interleaving_everybody_gets_the_answer_to_their_own_question(
     steps: list[tuple[str, int | bool]],

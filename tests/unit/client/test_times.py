@@ -6,7 +6,7 @@ from datetime import UTC
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sidegate.calls import UnreadableAnswer
 from sidegate.fields import instant, span
@@ -18,12 +18,14 @@ any_seconds, any_nanos = st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31),
 fractions = st.integers(0, 999_999_999)
 
 
+@settings(deadline=None)
 @given(seconds=st.integers(FIRST, LAST), nanos=fractions)
 def test_an_instant_is_what_protobuf_says(seconds: int, nanos: int) -> None:
     message = Timestamp(seconds=seconds, nanos=nanos)
     assert instant(message) == message.ToDatetime(tzinfo=UTC)
 
 
+@settings(deadline=None)
 @given(seconds=st.integers(0, LONGEST - 1), nanos=fractions, sign=st.sampled_from([1, -1]))
 def test_a_span_is_what_protobuf_says(seconds: int, nanos: int, sign: int) -> None:
     message = Duration(seconds=sign * seconds, nanos=sign * nanos)
@@ -56,6 +58,7 @@ def test_a_span_that_cannot_be_is_unreadable(message: Duration) -> None:
         span(message)
 
 
+@settings(deadline=None)
 @given(seconds=any_seconds, nanos=any_nanos)
 def test_whatever_is_sent_is_read_or_unreadable(seconds: int, nanos: int) -> None:
     with suppress(UnreadableAnswer):
