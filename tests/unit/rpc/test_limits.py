@@ -305,3 +305,13 @@ async def test_streams_are_bounded_each_rpc_by_itself_and_a_place_is_free_once_o
             while limit.in_progress:  # noqa: ASYNC110 - it ends in grpc
                 await asyncio.sleep(0.005)
         assert isinstance(await untyped.unary_stream(method)(b"", timeout=TIMEOUT).read(), bytes)
+
+
+async def test_a_call_without_a_deadline_ends_all_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rpc_limits, "VERIFY_SECONDS", 0.01)
+    async with grpc.aio.insecure_channel(bench.target) as channel:
+        untyped: Any = channel  # the stubs know no calls in bytes
+        async with asyncio.timeout(TIMEOUT):
+            ended = await ending(untyped.unary_unary(VERIFY)(CHECKED.SerializeToString()))
+
+    assert (ended, bench.held.ended) == (("UNAVAILABLE", "STORE_UNAVAILABLE"), ["cancelled"])
