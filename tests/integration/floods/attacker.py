@@ -10,14 +10,16 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.integration.floods.attacks import ATTACKS, Attack
 
 ROOT = Path(__file__).resolve().parents[3]
 CONNECTING_SECONDS = 60.0
-EXIT_SECONDS = CONNECTING_SECONDS + 20
+EXIT_SECONDS = 20.0
 BREATH_SECONDS = 0.01  # before a connection is made anew, or the attacker is busy with itself
 CHUNK_BYTES = 64 * 1024
+BEGUN = "begun"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +50,24 @@ class _Attacker:
             self._context = ssl.create_default_context(cafile=prey.ca_file)
             self._context.set_alpn_protocols(["h2"])
         self._all_connected = asyncio.Event()
+        self._ended = False
         self.connections = self.chunks = self.bytes = 0
 
     async def attack(self, seconds: float) -> None:
         """On all connections at once, for so long from when there are as many as there are to be."""
-        tasks = [asyncio.create_task(self._connect_for_ever()) for _ in range(self._attack.connections)]
+        tasks = [asyncio.create_task(self._connect_again_and_again()) for _ in range(self._attack.connections)]
         async with asyncio.timeout(CONNECTING_SECONDS):
             await self._all_connected.wait()
+        sys.stdout.write(f"{BEGUN}\n")
+        sys.stdout.flush()
         await asyncio.sleep(seconds)
+        self._ended = True  # a TaskGroup that fails as it is cancelled forgets that it was
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _connect_for_ever(self) -> None:
-        while True:
+    async def _connect_again_and_again(self) -> None:
+        while not self._ended:
             with suppress(OSError):  # ssl.SSLError is one
                 await self._use_one_connection()
             await asyncio.sleep(BREATH_SECONDS)
@@ -103,7 +109,7 @@ async def _never() -> None:
 
 @contextmanager
 def attacking(name: str, prey: Prey, token: str, seconds: float) -> Generator["Attacker", None, None]:
-    """An attack of so many seconds, begun. Ended at the latest with the block."""
+    """An attack of so many seconds, once all its connections are there. Ended at the latest with the block."""
     told = json.dumps({"name": name, "prey": asdict(prey), "token": token, "seconds": seconds})
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.floods.attacker"],
@@ -112,31 +118,31 @@ def attacking(name: str, prey: Prey, token: str, seconds: float) -> Generator["A
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        assert process.stdin is not None
         process.stdin.write(told)
         process.stdin.close()
-        process.stdin = None
-        yield Attacker(process, seconds)
+        assert process.stdout.readline() == f"{BEGUN}\n"
+        yield Attacker(process, process.stdout)
     finally:
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.stdout.close()
 
 
 class Attacker:
     """An attack that is under way."""
 
-    def __init__(self, process: subprocess.Popen[str], seconds: float) -> None:
+    def __init__(self, process: subprocess.Popen[str], output: IO[str]) -> None:
         self._process = process
-        self._seconds = seconds
+        self._output = output
 
     def damage(self) -> Damage:
         """What it did, once it has ended."""
-        output, _ = self._process.communicate(timeout=self._seconds + EXIT_SECONDS)
-        assert self._process.returncode == 0
-        return Damage(**json.loads(output))
+        told = self._output.read()
+        assert self._process.wait(EXIT_SECONDS) == 0
+        return Damage(**json.loads(told))
 
 
 def main() -> None:

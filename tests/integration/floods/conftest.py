@@ -1,4 +1,4 @@
-"""One sidecar for all attacks of a module: what one leaves behind, the next one finds."""
+"""One sidecar for all attacks: what one leaves behind, the next one finds."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 from tests.integration.floods.scene import Fortress, fortress
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def under_attack() -> Iterator[Fortress]:
     """A sidecar that serves, in a folder with a short path, for the name of a socket has at most 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="sidegate-") as folder, fortress(Path(folder)) as serving:

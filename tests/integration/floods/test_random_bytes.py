@@ -1,6 +1,6 @@
 """Noise, and what is nearly right, at every listener: the process lives, gives nothing away, and goes on answering.
 
-SIDEGATE_FUZZ_SECONDS (1) says for how long each test sends, SIDEGATE_FUZZ_SEED which inputs. A failure names the seed.
+SIDEGATE_FUZZ_SECONDS (0.4) says for how long each test sends, SIDEGATE_FUZZ_SEED which inputs: a failure names it.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.integration.floods.mutation import MARK, WATCH, frames, mutated, muta
 from tests.integration.floods.scene import CALL_SECONDS, Fortress
 from tests.integration.sidecar.processes import ROOT, check_output
 
-SECONDS = float(os.environ.get("SIDEGATE_FUZZ_SECONDS", "1"))
+SECONDS = float(os.environ.get("SIDEGATE_FUZZ_SECONDS", "0.4"))
 SEED = int(os.environ.get("SIDEGATE_FUZZ_SEED", random.SystemRandom().randrange(2**32)))
 MAX_NOISE_BYTES = 5_000
 READING_SECONDS = 0.02  # for what the server has to say to one input
