@@ -27,12 +27,6 @@ def preview(
     Raises:
         Refused: The admission webhook would refuse one of them; or it is no YAML.
     """
-    try:
-        documents = parse_documents(manifests)
-    except yaml.YAMLError as fault:
-        raise Refused(f"not YAML: {' '.join(str(fault).split())}") from None
-    except RecursionError:
-        raise Refused("not YAML that anybody wrote: nested too deeply") from None
 
     def change(workload: Object, pod: Object) -> Object:
         metadata = object_in(workload, "metadata", "the manifest")
@@ -50,4 +44,9 @@ def preview(
             tell(f"{who}: {warning}")
         return injection.pod
 
-    return write_documents(with_changed_pods(document, change) for document in documents)
+    try:
+        return write_documents(with_changed_pods(document, change) for document in parse_documents(manifests))
+    except yaml.YAMLError as fault:
+        raise Refused(f"not YAML: {' '.join(str(fault).split())}") from None
+    except RecursionError:  # from reading, from writing, and from what contains itself
+        raise Refused("not YAML that anybody wrote: nested too deeply") from None

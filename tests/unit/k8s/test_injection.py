@@ -147,6 +147,14 @@ def test_a_stub_of_the_sidecar_lends_its_resources_and_nothing_else() -> None:
     assert sidecar == {**TEMPLATE.container, "resources": {"limits": {"cpu": "2"}}}
 
 
+def test_the_resources_of_a_stub_win_over_annotations() -> None:
+    stub = {"name": "sidegate", "resources": {"requests": {"cpu": "2"}}}
+
+    sidecar = sidecar_of(injected(pod(initContainers=[stub], annotations={"sidegate.dev/cpu": "50m"})).pod)
+
+    assert sidecar["resources"] == stub["resources"]
+
+
 def test_what_others_changed_on_an_injected_sidecar_stays_when_the_webhook_is_invoked_again() -> None:
     between = injected(pod()).pod
     sidecar = between["spec"]["initContainers"][0]

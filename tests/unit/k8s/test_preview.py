@@ -106,7 +106,9 @@ def test_a_warning_of_the_webhook_is_told() -> None:
     [
         ("a: [", "not YAML"),
         ("a: !!python/object:os.system {}", "not YAML"),
-        ("[" * 5000, "nested too deeply"),
+        ("[" * 1000, "nested too deeply"),
+        ("[" * 450 + "]" * 450, "nested too deeply"),
+        ("apiVersion: v1\nkind: Pod\nspec: &s {containers: [], again: *s}", "nested too deeply"),
         ("apiVersion: apps/v1\nkind: Deployment\nspec: 1", "Deployment.spec is not an object"),
         ("apiVersion: v1\nkind: List\nitems: 1", "the list.items is not a list"),
         ("apiVersion: v1\nkind: Pod\nmetadata: 1", "metadata is not an object"),
@@ -115,7 +117,17 @@ def test_a_warning_of_the_webhook_is_told() -> None:
             "Pod a: refused: annotation sidegate.dev/cpu must be",
         ),
     ],
-    ids=["a torn file", "code", "depth", "a wrong spec", "a wrong list", "wrong metadata", "a refusal"],
+    ids=[
+        "a torn file",
+        "code",
+        "depth",
+        "depth that can be read",
+        "a pod in itself",
+        "a wrong spec",
+        "a wrong list",
+        "wrong metadata",
+        "a refusal",
+    ],
 )
 def test_what_cannot_be_injected_is_refused(text: str, told: str) -> None:
     with pytest.raises(Refused) as refusal:
