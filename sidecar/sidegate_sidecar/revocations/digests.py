@@ -1,7 +1,7 @@
 """Digests of subjects, and many of them in little memory.
 
 A Python set of a million digests takes 100 MB, holds the event loop for 24 ms when it grows, and as long again when it
-is dropped. Here they lie side by side in 65,536 byte strings: 20 MB, and no step touches more than one of them.
+is dropped. Here they lie side by side in up to 65,536 byte strings: 25 MB, and no step touches more than one of them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +11,7 @@ from sidegate_sidecar.model import RevocationKind
 
 DIGEST_BYTES = 16
 
-_BUCKETS = 1 << 16  # by the digest's first two bytes; 15 digests in each at a million
+_SHELVES = 256  # by the digest's first byte; on each as many buckets, by the second: 15 digests in each at a million
 _SLICE = 32  # buckets: 500 digests at a million
 
 
@@ -24,8 +24,8 @@ class Digester:
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
-        # Hashed up to the subject: kinds and issuers are few, and this halves the cost of a digest.
-        self._begun: dict[tuple[RevocationKind, str], blake2b] = {}
+        # Hashed up to the subject, its length included: kinds, issuers and lengths are few, and a digest so costs half.
+        self._begun: dict[tuple[RevocationKind, str], dict[int, blake2b]] = {}
 
     def digest(self, kind: RevocationKind, issuer: str, subject: str) -> bytes:
         """The lengths keep ("ab", "c") and ("a", "bc") apart."""
@@ -34,19 +34,22 @@ class Digester:
 
     def digests(self, kind: RevocationKind, issuer: str, subjects: Iterable[str]) -> list[bytes]:
         """Those of subjects of one kind and issuer, in order."""
-        prefix = self._begun.get((kind, issuer)) or self._begin(kind, issuer)
+        begun = self._begun.setdefault((kind, issuer), {})
         found: list[bytes] = []
         for subject in subjects:
-            whole = prefix.copy()
             content = subject.encode()
-            whole.update(len(content).to_bytes(4, "big") + content)
+            prefix = begun.get(len(content)) or self._begin(kind, issuer, len(content))
+            whole = prefix.copy()
+            whole.update(content)
             found.append(whole.digest())
         return found
 
-    def _begin(self, kind: RevocationKind, issuer: str) -> blake2b:
+    def _begin(self, kind: RevocationKind, issuer: str, length: int) -> blake2b:
         content = issuer.encode()
-        begun = self._begun[kind, issuer] = blake2b(
-            kind.value.encode() + len(content).to_bytes(4, "big") + content, key=self._salt, digest_size=DIGEST_BYTES
+        begun = self._begun[kind, issuer][length] = blake2b(
+            kind.value.encode() + len(content).to_bytes(4, "big") + content + length.to_bytes(4, "big"),
+            key=self._salt,
+            digest_size=DIGEST_BYTES,
         )
         return begun
 
@@ -61,12 +64,14 @@ class DigestTable:
     def __init__(self, value_bytes: int = 0) -> None:
         self._value_bytes = value_bytes
         self._record_bytes = DIGEST_BYTES + value_bytes
-        self._buckets = [b""] * _BUCKETS
+        # By the first byte, then by the second. Not one list: the garbage collector would go through it, for 2 to 8 ms,
+        # each time that it goes through all. Dictionaries of numbers and bytes it leaves alone.
+        self._shelves: list[dict[int, bytes]] = [{} for _ in range(_SHELVES)]
         self._length = 0
 
     def get(self, digest: bytes) -> int | None:
         """The number kept with a digest. None: it is not there."""
-        bucket = self._buckets[digest[0] << 8 | digest[1]]
+        bucket = self._bucket_of(digest)
         position = self._find(bucket, digest)
         return None if position < 0 else self._value_at(bucket, position)
 
@@ -74,40 +79,45 @@ class DigestTable:
         """Keep digests, in a table without numbers. In half the time that `raise_to` takes: most revocations are of
         sessions, and a million are read when a sidecar starts.
         """
-        buckets = self._buckets
+        shelves, length = self._shelves, self._length
         for digest in digests:
-            number = digest[0] << 8 | digest[1]
-            bucket = buckets[number]
+            shelf, number = shelves[digest[0]], digest[1]
+            bucket = shelf.get(number, b"")
             if digest not in bucket or self._find(bucket, digest) < 0:
-                buckets[number] = bucket + digest
-                self._length += 1
+                shelf[number] = bucket + digest
+                length += 1
+        self._length = length
 
     def raise_to(self, digest: bytes, value: int) -> None:
         """Keep a digest, and with it the greater of its number so far and this one."""
-        number = digest[0] << 8 | digest[1]
-        bucket = self._buckets[number]
+        shelf, number = self._shelves[digest[0]], digest[1]
+        bucket = shelf.get(number, b"")
         position = self._find(bucket, digest)
         if position < 0:
-            self._buckets[number] = bucket + digest + value.to_bytes(self._value_bytes, "big")
+            shelf[number] = bucket + digest + value.to_bytes(self._value_bytes, "big")
             self._length += 1
         elif self._value_at(bucket, position) < value:
             before, after = bucket[: position + DIGEST_BYTES], bucket[position + self._record_bytes :]
-            self._buckets[number] = before + value.to_bytes(self._value_bytes, "big") + after
+            shelf[number] = before + value.to_bytes(self._value_bytes, "big") + after
 
     def slices(self) -> Iterator[list[bytes]]:
         """The digests, some at a time. What is added meanwhile may or may not be among them; the rest is, once."""
-        for begin in range(0, _BUCKETS if self._length else 0, _SLICE):
-            yield [
-                bucket[position : position + DIGEST_BYTES]
-                for bucket in self._buckets[begin : begin + _SLICE]
-                for position in range(0, len(bucket), self._record_bytes)
-            ]
+        for shelf in self._shelves if self._length else ():
+            for begin in range(0, _SHELVES, _SLICE):
+                yield [
+                    bucket[position : position + DIGEST_BYTES]
+                    for bucket in (shelf.get(number, b"") for number in range(begin, begin + _SLICE))
+                    for position in range(0, len(bucket), self._record_bytes)
+                ]
 
     def __contains__(self, digest: bytes) -> bool:
-        return self._find(self._buckets[digest[0] << 8 | digest[1]], digest) >= 0
+        return self._find(self._bucket_of(digest), digest) >= 0
 
     def __len__(self) -> int:
         return self._length
+
+    def _bucket_of(self, digest: bytes) -> bytes:
+        return self._shelves[digest[0]].get(digest[1], b"")
 
     def _find(self, bucket: bytes, digest: bytes) -> int:
         position = bucket.find(digest)

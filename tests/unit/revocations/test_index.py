@@ -1,5 +1,6 @@
 """The index is a picture of the log: whatever it leaves out or merges, it answers as the whole log would."""
 
+import gc
 from collections.abc import Sequence
 from hashlib import blake2b
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sidegate_sidecar.model import Coverage, LogEntry, Revision, RevocationKind, Subject
-from sidegate_sidecar.revocations.digests import DIGEST_BYTES, Digester
+from sidegate_sidecar.revocations.digests import DIGEST_BYTES, Digester, DigestTable
 from sidegate_sidecar.revocations.index import RevocationIndex
 
 from tests.unit.revocations.scripted_log import ISSUER, SALT, entry
@@ -236,3 +237,18 @@ def test_different_subjects_have_different_digests(
 
     assert (digests[0] == digests[1]) == (one == other)
     assert {len(digest) for digest in digests} == {DIGEST_BYTES}
+
+
+def test_what_a_table_holds_takes_the_garbage_collector_no_time() -> None:
+    table = DigestTable()
+    table.add(number.to_bytes(2, "big") * (DIGEST_BYTES // 2) for number in range(1 << 16))
+    assert len(table) == 1 << 16
+
+    reached: list[object] = [table]
+    for one in reached:
+        reached.extend(
+            gc.get_referents(one) if isinstance(one, (DigestTable, dict, list)) and gc.is_tracked(one) else ()
+        )
+
+    assert any(isinstance(one, dict) for one in reached)
+    assert len(reached) < 1000
