@@ -217,6 +217,7 @@ async def test_a_session_spared_a_thousand_times_is_answered_as_one_spared_ten_t
         await connection.execute("VACUUM sidegate.revocation_log")
 
         assert await buffers(connection) <= ten + 5  # indexes have grown by a level
+    async with database.connect() as connection:  # whose own count begins
         await connection.execute("BEGIN")
         [row] = await connection.fetch(postgres_reading.LOOK_UP, [ISSUER], ["s1"], ["ada"], [""], [""])
         read = await connection.fetchval(
@@ -225,3 +226,14 @@ async def test_a_session_spared_a_thousand_times_is_answered_as_one_spared_ten_t
     assert row["user_watermarks"] != [None], "the first watermark spares nobody"
     assert read == 2
     await store.close()
+
+
+async def test_a_look_up_of_a_registered_session_needs_its_index_alone(filled: Database) -> None:
+    async with filled.connect() as connection:
+        await connection.execute("BEGIN")
+        [row] = await connection.fetch(postgres_reading.LOOK_UP, [ISSUER], ["s5"], ["u5"], ["t5"], [""])
+        touched = {each["relname"]: each for each in await connection.fetch(_TOUCHED)}
+
+    assert row["registered_user_ids"] == ["u5"]
+    assert touched["sessions"]["idx_scan"] == 1
+    assert touched["sessions"]["idx_tup_fetch"] == 0  # of rows, for vacuum has been there
