@@ -156,6 +156,9 @@ ATTACKS: Mapping[str, Attack] = {
     ),
 }
 
+COSTLY = ("large metadata", "headers without end", "header bombs")
+"""Those that are about headers past their limits."""
+
 
 def _streams(first: int = 1) -> Iterator[int]:
     """The names of a client's streams [RFC 9113 §5.1.1]; the connection ends before they do."""
