@@ -1,8 +1,9 @@
 """Whether size matters: 10^3, 10^5 and 10^7 sessions in SQLite and in a real PostgreSQL.
 
 `check_database` is one look-up of a random session, taking turns over the three sizes, in milliseconds: median and 10th
-to 90th percentile. On PostgreSQL it touches as many pages at every size; what is left of growth is the page of the index
-that is in no cache of a test server with 64 MB, while all of a small table's are. `revoke user` ends 10,000 sessions of one user by the store, and `bare SQL` copies as many rows into
+to 90th percentile. On PostgreSQL it touches as many pages at every size, give or take a level of the index. The rest of
+its growth is reading one of them from outside the server's own cache, which holds all of a small table: a test server's
+has 64 MB. `revoke user` ends 10,000 sessions of one user by the store, and `bare SQL` copies as many rows into
 a table like the log by one statement in one transaction, taking turns too. Then a real sidecar starts on a PostgreSQL
 whose log holds 10^4, 10^5 and 10^6 live revocations: from reading the first page to a loaded index by its own log, and
 what the whole process then holds in memory.
