@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Self, TypeAlias, TypeVar, cast
 
 import grpc
 
@@ -19,6 +19,8 @@ from sidegate.targets import Target
 
 ResultT = TypeVar("ResultT")
 ItemT = TypeVar("ItemT")
+
+_Method: TypeAlias = "tuple[grpc.UnaryUnaryMultiCallable[bytes, bytes], grpc.Channel]"  # not subscriptable at run time
 
 _FORKED = Failure("UNAVAILABLE", "the process was forked during the call; the same call can be made again")
 
@@ -40,10 +42,10 @@ class BlockingClient:
         self._lock = threading.Lock()
         self._closed = False
         self._channel: grpc.Channel | None = None
-        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._methods: dict[str, _Method] = {}
         self._forks = 0
         self._is_locked_for_fork = False
-        self._under_way: set[object] = set()
+        self._under_way: dict[object, grpc.Channel] = {}  # the calls, and on which channel: perhaps one since renewed
         forking.register(self)
 
     def wait_until_ready(self, timeout: float = 10.0) -> None:
@@ -77,8 +79,7 @@ class BlockingClient:
             self._closed = True
             self._methods.clear()
             channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+        self._close_channels(channel)
 
     def before_fork(self) -> None:
         """For `forking`: close the connection, and let nobody open another until `after_fork`."""
@@ -86,8 +87,7 @@ class BlockingClient:
         self._methods.clear()
         channel, self._channel = self._channel, None
         self._forks += 1  # after these: a call that counts this fork too must not find a method of before
-        if channel is not None:
-            channel.close()
+        self._close_channels(channel)
         # A thread that forks in the middle of gRPC leaves the child a lock that nobody will release.
         deadline = time.monotonic() + forking.LOCK_SECONDS
         while self._under_way and time.monotonic() < deadline:
@@ -97,7 +97,7 @@ class BlockingClient:
         """For `forking`: let the next call open a connection."""
         if in_child:
             self._lock = threading.Lock()
-            self._under_way = set()
+            self._under_way = {}
         elif self._is_locked_for_fork:
             self._lock.release()
 
@@ -121,9 +121,9 @@ class BlockingClient:
         seconds = self._timeout if timeout is None else finite_timeout(timeout)
         forks = self._forks
         metadata = None if self._credentials is None else self._credentials.metadata()
-        method = self._method(call.path)
+        method, channel = self._method(call.path)
         under_way = object()
-        self._under_way.add(under_way)
+        self._under_way[under_way] = channel
         try:
             answer = method(call.request, timeout=seconds, metadata=metadata)
         except grpc.RpcError as error:
@@ -139,7 +139,7 @@ class BlockingClient:
                 raise call.explain(_FORKED) from error
             raise
         finally:
-            self._under_way.discard(under_way)
+            self._under_way.pop(under_way, None)  # a signal may have forked in the middle of it
         return call.result(answer)
 
     def _items(self, first: Call[Page[ItemT]], timeout: float | None) -> Iterator[ItemT]:
@@ -150,7 +150,13 @@ class BlockingClient:
             yield from page.items
             call = page.following
 
-    def _method(self, path: str) -> "grpc.UnaryUnaryMultiCallable[bytes, bytes]":  # not subscriptable at run time
+    def _close_channels(self, current: grpc.Channel | None) -> None:
+        """End the calls under way: those of the current channel, and of others that certificates were renewed after."""
+        for channel in {current, *self._under_way.values()}:
+            if channel is not None:
+                channel.close()
+
+    def _method(self, path: str) -> "_Method":
         if self._credentials is not None:
             self._renew(self._credentials)
         method = self._methods.get(path)
@@ -160,7 +166,7 @@ class BlockingClient:
                 if self._closed:
                     raise ClientClosed("the client was closed")
                 # Bytes in, bytes out: grpc and grpc.aio treat a message that cannot be parsed differently.
-                method = cast("grpc.UnaryUnaryMultiCallable[bytes, bytes]", channel.unary_unary(path))
+                method = cast("_Method", (channel.unary_unary(path), channel))
                 if channel is self._channel:  # and not one that was renewed meanwhile
                     self._methods[path] = method
         return method

@@ -14,6 +14,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 from sidegate.v1 import revocation_pb2_grpc, verification_pb2_grpc
 
+from tests.fakes.certificate_authority import Pair
+
 
 @dataclass(frozen=True)
 class Error:
@@ -105,13 +107,24 @@ class FakeSidecar:
     """All services on one address, or some. The last answer scripted for a method is repeated for ever. Its health is
     SERVING until scripted otherwise.
 
+    Args:
+        pair: The certificate to serve with. None: without TLS.
+
     Attributes:
         target: Where it listens, as gRPC spells it.
         requests: By method name, all that came in, in order.
         seconds_left: By method name, until the deadline of the last call when it came in.
     """
 
-    def __init__(self, address: str, *, data_plane: bool = True, admin_plane: bool = True, health: bool = True) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        data_plane: bool = True,
+        admin_plane: bool = True,
+        health: bool = True,
+        pair: Pair | None = None,
+    ) -> None:
         self._script = Scripted()
         servicer: Any = Unscripted()  # of every service at once
         self.requests = self._script.requests
@@ -135,7 +148,11 @@ class FakeSidecar:
             handler = cast("Any", grpc).method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check})
             self._server.add_generic_rpc_handlers((handler,))
             self.script("Check", SERVING)
-        port = self._server.add_insecure_port(address)
+        if pair is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            secured = grpc.ssl_server_credentials([(pair.key, pair.certificate)])
+            port = self._server.add_secure_port(address, secured)
         self.target = address if address.startswith("unix:") else f"127.0.0.1:{port}"
         self._server.start()
 

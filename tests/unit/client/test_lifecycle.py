@@ -14,6 +14,7 @@ from sidegate import (
     AsyncSessionClient,
     ClientClosed,
     ClientTls,
+    RevocationClient,
     RevocationUnavailable,
     SessionClient,
     SessionRevoked,
@@ -264,6 +265,25 @@ def test_a_loop_that_was_closed_holds_up_nobody_with_what_it_had_yet_to_do(tmp_p
         asyncio.run(client.close())
         with pytest.raises(ClientClosed):
             asyncio.run(client.revoke_session("s-1"))
+
+
+def test_closing_ends_a_call_on_the_channel_of_a_certificate_since_renewed(tmp_path: Path) -> None:
+    authority = CertificateAuthority()
+    (certificate := tmp_path / "ca.pem").write_bytes(authority.bundle)
+    silence = Silence()
+    sidecar = FakeSidecar("127.0.0.1:0", pair=authority.issue_for_loopback())
+    sidecar.script("RevokeSession", silence)
+    client = RevocationClient(sidecar.target, tls=ClientTls(ca_file=certificate), timeout=300.0)
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.revoke_session, "s-1")
+        assert silence.reached.wait(20)
+        os.utime(certificate, (1, 1))
+        client.wait_until_ready()
+        assert not call.done()
+        client.close()
+        with pytest.raises(ClientClosed):
+            call.result(20)
+    sidecar.stop()
 
 
 def test_two_loops_at_a_time_may_not(sidecar: FakeSidecar) -> None:
