@@ -39,15 +39,15 @@ def main() -> None:
     root = Path(told["root"])
     os.umask(0o022)
     mount("-t", "tmpfs", "-o", "mode=0755", "root", root)
-    for path in map(Path, told["binds"]):
-        if path.is_symlink():
-            below(root, str(path)).symlink_to(path.readlink())
+    binds = [(path, path, True) for path in map(Path, told["binds"])]
+    binds += [(path, path, False) for path in (Path("/proc"), Path("/dev"))]
+    binds += [(Path(entry["source"]), Path(entry["target"]), entry["read_only"]) for entry in told["mounts"]]
+    # The outer before the inner: a pod's volume at /tmp is not to hide a checkout that lies below the host's.
+    for source, target, read_only in sorted(binds, key=lambda each: len(each[1].parts)):
+        if source.is_symlink():
+            below(root, str(target)).symlink_to(source.readlink())
         else:
-            bind(path, below(root, str(path)), read_only=True)
-    for special in ("/proc", "/dev"):
-        bind(Path(special), below(root, special), read_only=False)
-    for entry in told["mounts"]:
-        bind(Path(entry["source"]), below(root, entry["target"]), read_only=entry["read_only"])
+            bind(source, below(root, str(target)), read_only=read_only)
     mount("-o", "remount,ro", root)
     os.chroot(root)
     os.chdir("/")
