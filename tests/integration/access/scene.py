@@ -106,11 +106,12 @@ class Running:
         pair: Pair | None = None,
         token: str | None = None,
         metadata: Sequence[tuple[str, str]] = (),
+        timeout: float = TIMEOUT,
     ) -> Outcome:
         """One call on a connection of its own."""
         brought = [*metadata, *([("authorization", f"Bearer {token}")] if token is not None else [])]
         with self.connected(pair) as channel:
-            return outcome_of(channel, method, request, brought)
+            return outcome_of(channel, method, request, brought, timeout)
 
     def admin_token(self, user: str = "machine", **claims: Any) -> str:
         """A token that the admin listener takes, unless a claim stands against it."""
@@ -134,12 +135,16 @@ class Running:
 
 
 def outcome_of(
-    channel: grpc.Channel, method: str, request: Message, metadata: Sequence[tuple[str, str]] = ()
+    channel: grpc.Channel,
+    method: str,
+    request: Message,
+    metadata: Sequence[tuple[str, str]] = (),
+    timeout: float = TIMEOUT,
 ) -> Outcome:
     """How a call ends."""
     untyped: Any = channel  # the stubs know no calls in bytes
     try:
-        answer: bytes = untyped.unary_unary(method)(request.SerializeToString(), timeout=TIMEOUT, metadata=metadata)
+        answer: bytes = untyped.unary_unary(method)(request.SerializeToString(), timeout=timeout, metadata=metadata)
     except grpc.RpcError as error:
         failure: Any = error
         info = ErrorInfo()
