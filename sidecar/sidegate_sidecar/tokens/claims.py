@@ -61,17 +61,24 @@ def read_claims(token: ParsedToken, policy: IssuerPolicy) -> TokenClaims:
     """
     claims = token.claims
     issue_time = _required_instant(claims, "iat")
-    begin_claim = policy.begin_claim
+    user_id = _required_name(claims, policy.user_claim)
+    session_handle = "" if policy.session_claim is None else _required_name(claims, policy.session_claim)
+    tenant_id = "" if policy.tenant_claim is None else _name(claims, policy.tenant_claim)
+    expire_time = _required_instant(claims, "exp")
+    not_before = _instant(claims, "nbf")
+    begin_time = issue_time if policy.begin_claim is None else _required_instant(claims, policy.begin_claim)
+    audiences = _audiences(claims)
+    anti_csrf_token = None if policy.anti_csrf_claim is None else _text(claims, policy.anti_csrf_claim) or None
     return TokenClaims(
-        user_id=_required_name(claims, policy.user_claim),
-        session_handle="" if policy.session_claim is None else _required_name(claims, policy.session_claim),
-        tenant_id="" if policy.tenant_claim is None else _name(claims, policy.tenant_claim),
-        issue_time=issue_time,
-        expire_time=_required_instant(claims, "exp"),
-        not_before=_instant(claims, "nbf"),
-        begin_time=issue_time if begin_claim is None else _required_instant(claims, begin_claim),
-        audiences=_audiences(claims),
-        anti_csrf_token=None if policy.anti_csrf_claim is None else _text(claims, policy.anti_csrf_claim) or None,
+        user_id,
+        session_handle,
+        tenant_id,
+        issue_time,
+        expire_time,
+        not_before,
+        begin_time,
+        audiences,
+        anti_csrf_token,
     )
 
 
@@ -151,7 +158,8 @@ def _text(claims: Claims, name: str) -> str:
 
 def _name(claims: Claims, name: str) -> str:
     value = _text(claims, name)
-    if len(value.encode()) > MAX_NAME_BYTES:
+    # A character is four bytes at most.
+    if 4 * len(value) > MAX_NAME_BYTES and len(value.encode()) > MAX_NAME_BYTES:
         raise Rejected(Reason.MALFORMED, f"the claim {name} is longer than {MAX_NAME_BYTES} bytes")
     return value
 
