@@ -27,7 +27,7 @@ class Clocks:
     """Time, so that tests can own it.
 
     Attributes:
-        monotonic: Seconds, for ages and pauses.
+        monotonic: Seconds of a clock that runs through suspension, for ages and pauses.
         now: The wall clock, for what outlives the process.
         sleep: Between one refresh and the next; in seconds of `monotonic`.
     """

@@ -1,7 +1,6 @@
 """All issuers' keys under one roof."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeAlias
@@ -14,9 +13,10 @@ from sidegate_sidecar.keys.file_loading import FileLoader
 from sidegate_sidecar.keys.issuer_keys import Clocks, IssuerKeys
 from sidegate_sidecar.keys.loading import KeyLoader
 from sidegate_sidecar.keys.saved_copy import SavedCopy
+from sidegate_sidecar.keys.sleeping import sleep_by_steady_clock
 from sidegate_sidecar.keys.sources import Discovery, IssuerKeysConfig, JwksUrl
 from sidegate_sidecar.keys.url_loading import UrlLoader
-from sidegate_sidecar.model import Clock, KeySet, KeySetStatus, wall_clock
+from sidegate_sidecar.model import Clock, KeySet, KeySetStatus, steady_clock, wall_clock
 
 Listener: TypeAlias = Callable[[str, KeySet], None]
 """Told of an issuer's new set. Runs on the event loop, in the step that changed the set; must not block."""
@@ -29,9 +29,9 @@ class KeyRing:
 
     Args:
         configs: One for each issuer, none twice, in the order of the settings.
-        monotonic: Seconds; for ages and pauses.
+        monotonic: Seconds of a clock that never steps and runs through suspension; for ages and pauses.
         now: The wall clock; only for the age of saved copies.
-        sleep: Between refreshes.
+        sleep: Between refreshes; by the same clock, or what came due in a suspension would be late.
         log: Where to say what happened.
     """
 
@@ -39,9 +39,9 @@ class KeyRing:
         self,
         configs: Sequence[IssuerKeysConfig],
         *,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = steady_clock,
         now: Clock = wall_clock,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] = sleep_by_steady_clock,
         log: FilteringBoundLogger | None = None,
     ) -> None:
         self._listeners: list[Listener] = []
