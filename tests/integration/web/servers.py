@@ -30,6 +30,8 @@ SERVERS = {  # of the examples, as commands of a README
         f"gunicorn --chdir {_EXAMPLES}/django_app --bind 127.0.0.1:8001 --workers 3 --preload project:wsgi"
     ),
 }
+# Flask's own, for development: it joins repeated headers too.
+WERKZEUG = f"flask --app {_EXAMPLES}/flask_app/app.py run --port 8001"
 
 
 @dataclass(frozen=True)

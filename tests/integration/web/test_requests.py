@@ -67,6 +67,11 @@ def test_the_scheme_may_be_in_any_case(serve: Serve, sidecar: FakeSidecar, schem
         pytest.param([("Cookie", "session=a; session=b")], "DUPLICATE_CREDENTIALS", id="two cookies"),
         pytest.param([("Cookie", "session=a; session=a")], "DUPLICATE_CREDENTIALS", id="the same cookie twice"),
         pytest.param([("Cookie", "session=; session=a")], "DUPLICATE_CREDENTIALS", id="an empty cookie and another"),
+        pytest.param([("Cookie", "session=a")] * 2, "DUPLICATE_CREDENTIALS", id="in two fields"),
+        pytest.param(
+            [("Cookie", "session=a; x=1"), ("Cookie", "session=b")], "DUPLICATE_CREDENTIALS", id="behind another cookie"
+        ),
+        pytest.param([("Cookie", "session=a"), ("Cookie", "x=1; session=b")], "DUPLICATE_CREDENTIALS", id="before one"),
     ],
 )
 @pytest.mark.parametrize("route", ["/required", "/optional"])

@@ -149,6 +149,23 @@ def test_a_cookie_split_over_several_fields_is_one() -> None:
     assert read_credentials(request, BY_COOKIE) == Credentials("t", Transfer.COOKIE)
 
 
+@pytest.mark.parametrize(
+    "second", ["session=t", " session=t", "\tsession =t", "session", 'session="t"', "session=t; y=1"]
+)
+@pytest.mark.parametrize("first", ["session=t; x=1", 'session="t"; x="1"', "x=1", "x=", "", "session=t", "x=1,y=1"])
+def test_a_cookie_behind_the_comma_of_joined_headers_is_refused(first: str, second: str) -> None:
+    """Alone it may be another cookie's value that looks so: it proves nothing, and is no reason to serve a stranger."""
+    with pytest.raises(CredentialsRefused) as refused:
+        read_credentials(request_with(cookie=f"{first},{second}"), BY_COOKIE)
+    assert refused.value.problem is CredentialsProblem.DUPLICATE_CREDENTIALS
+
+
+def test_commas_in_other_cookies_do_no_harm() -> None:
+    found = read_credentials(request_with(cookie='x=1,2; prefs={"a":1,"sessions":2},xsession=1; session=t'), BY_COOKIE)
+
+    assert found == Credentials("t", Transfer.COOKIE)
+
+
 def test_tokens_stay_out_of_what_is_printed() -> None:
     assert "t0ken" not in repr(Credentials("t0ken", Transfer.COOKIE, "t0ken"))
 

@@ -98,21 +98,28 @@ def bearer_token(authorization: Sequence[str]) -> str | None:
 
 
 def _cookie_value(headers: Sequence[str], name: str) -> str | None:
-    """The value of one cookie. None: it is absent or empty. Raises: CredentialsRefused, if it is there twice.
+    """The value of one cookie. None: it is absent or empty. Raises: CredentialsRefused, if it is or may be there twice.
 
-    Source: RFC 6265 section 4.1.1: quotes around a value are allowed, and Django sets an empty one as `""`; section
-    4.2.1. HTTP/2 may split the header (RFC 9113 section 8.2.3).
+    Source: RFC 6265 section 4.1.1: quotes around a value are allowed, and Django sets an empty one as `""`; a comma is
+    not, in a value or a name. Section 4.2.1. HTTP/2 may split the header (RFC 9113 section 8.2.3).
     """
     found: list[str] = []
     for pair in ";".join(headers).split(";"):
-        key, _, value = pair.partition("=")
-        if key.strip(" \t") == name:
-            found.append(_unquoted(value.strip(" \t")))
-    if len(found) > 1:
-        raise CredentialsRefused(
-            CredentialsProblem.DUPLICATE_CREDENTIALS, "the request has more than one cookie of the session's name"
-        )
+        first, *joined = pair.split(",")
+        if _cookie_name(first) == name:
+            found.append(_unquoted(pair.partition("=")[2].strip(" \t")))
+        # gunicorn, werkzeug and Django join repeated fields by commas. A second cookie would hide in the value of the
+        # one before; but whether that value just looks so, nobody can say.
+        if len(found) > 1 or name in map(_cookie_name, joined):
+            raise CredentialsRefused(
+                CredentialsProblem.DUPLICATE_CREDENTIALS,
+                "the request has more than one cookie of the session's name, or one behind a comma",
+            )
     return found[0] or None if found else None
+
+
+def _cookie_name(pair: str) -> str:
+    return pair.partition("=")[0].strip(" \t")
 
 
 def _unquoted(value: str) -> str:
