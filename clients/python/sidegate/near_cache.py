@@ -4,6 +4,7 @@ Pure, like h11: messages and clock readings go in, what happened comes out. No g
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidegate.kept_sessions import KeptSession, KeptSessions, Question
@@ -26,7 +27,7 @@ class NearCacheStatistics:
         bypassed_for_database: Calls with `check_database` or `at_least_as_fresh`, which are always asked.
         bypassed_without_feed: Calls while there was no feed, or none yet.
         bypassed_late: Calls while the feed, or the sidecar's own picture of the revocations, was more than 3 s old, or
-            the feed had not come to this client's own sign-out yet.
+            the feed had not come yet to this client's own sign-out, or to what an earlier stream had delivered.
         stored: Verdicts that were kept.
         not_stored: Good verdicts that were not, e.g. because a revocation arrived that they may not have seen.
         dropped_by_revocation: Kept verdicts that a revocation ended.
@@ -55,6 +56,10 @@ class NearCache:
     came later the feed will still deliver, and that drops it. Two things have no revision: a change of an issuer's keys
     and the beginning or end of a stream. So `epoch` counts them, and a call that began in another epoch is not kept.
 
+    A new stream may stand behind an earlier one: another sidecar serves it, or the same has been restarted. What that
+    one has delivered its sidecar would still accept, and so nothing is kept or handed out until the stream has come as
+    far. One that never does is late before long.
+
     Answers of a database (`check_database`) are kept too, for the sidecar decides all else as for any other question,
     its revocation index included: whoever asks less would have been told the same.
 
@@ -64,16 +69,23 @@ class NearCache:
     Args:
         max_entries: How many verdicts may be kept.
         max_bytes: How much memory they may take.
+        reached: What `reached` begins with.
+
+    Attributes:
+        epoch: See above.
+        reached: By store, the sequence up to which any stream has delivered, or a sign-out of this client's returned. A
+            store is another only after a backup was restored, so there are few.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int) -> None:
+    def __init__(self, max_entries: int, max_bytes: int, reached: Mapping[str, int]) -> None:
         self.epoch = 0
+        self.reached = dict(reached)
         self._kept = KeptSessions(max_entries, max_bytes)
         self._lateness: Lateness | None = None  # of the open stream
         self._last_arrival = 0.0  # of any message, or the opening
         self._last_checkpoint = 0.0  # its arrival, or the opening
         self._position: Revision | None = None  # all up to here was delivered
-        self._awaited: Revision | None = None  # of this client's own sign-outs, until the feed has come to it
+        self._is_behind = False  # of what was reached
         self._salt = b""
         # Hits are allowed until then. The wall clock's limit is for a machine whose steady clock stops in suspension.
         self._usable_until = -math.inf
@@ -85,7 +97,7 @@ class NearCache:
 
     def find(self, question: Question, steady: float, wall: float) -> Session | None:
         """The session of a token that is certainly good still. None: ask the sidecar."""
-        if steady >= self._usable_until or wall >= self._usable_until_wall or self._awaited is not None:
+        if steady >= self._usable_until or wall >= self._usable_until_wall or self._is_behind:
             if self._position is None:
                 self._unfed += 1
             else:
@@ -120,8 +132,7 @@ class NearCache:
             or position is None
             or revision is None
             or revision.store_id != position.store_id
-            or revision.sequence < position.sequence
-            or (self._awaited is not None and revision.sequence < self._awaited.sequence)
+            or revision.sequence < self.reached[position.store_id]
             or steady >= self._usable_until
             or wall >= self._usable_until_wall
         ):
@@ -135,10 +146,9 @@ class NearCache:
 
         The token need not be kept for that, and the session may have others that are.
         """
+        self._reach(revision)
         if self._position is None or self._position.store_id != revision.store_id:
             self._empty()  # of a store that the feed does not know yet; it will begin anew
-        elif revision.sequence > (self._awaited or self._position).sequence:
-            self._awaited = revision
 
     # The feed.
 
@@ -212,9 +222,13 @@ class NearCache:
 
     def _move_to(self, position: Revision) -> None:
         self._position = position
-        awaited = self._awaited
-        if awaited is not None and (awaited.store_id != position.store_id or awaited.sequence <= position.sequence):
-            self._awaited = None
+        self._reach(position)
+
+    def _reach(self, revision: Revision) -> None:
+        known = self.reached.get(revision.store_id, revision.sequence)
+        self.reached[revision.store_id] = max(known, revision.sequence)
+        position = self._position
+        self._is_behind = position is not None and position.sequence < self.reached[position.store_id]
 
     def _revoke(self, revocations: feed_pb2.FeedRevocations) -> bool:
         for revocation in revocations.revocations:

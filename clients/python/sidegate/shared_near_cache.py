@@ -3,7 +3,7 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -48,6 +48,7 @@ class SharedNearCache:
         max_bytes: How much memory they may take.
         steady: Seconds of a clock that never steps and runs through suspension.
         wall: Seconds since the epoch.
+        reached: How far streams have come before, by store.
 
     Raises:
         ValueError: A bound is not positive.
@@ -60,9 +61,12 @@ class SharedNearCache:
         *,
         steady: Callable[[], float] = steady_clock,
         wall: Callable[[], float] = time.time,
+        reached: Mapping[str, int] | None = None,
     ) -> None:
         self._cache = NearCache(
-            checked_bound("near_cache_entries", max_entries), checked_bound("near_cache_bytes", max_bytes)
+            checked_bound("near_cache_entries", max_entries),
+            checked_bound("near_cache_bytes", max_bytes),
+            reached or {},
         )
         self._bounds = (max_entries, max_bytes)
         self._lock = threading.Lock()
@@ -70,8 +74,11 @@ class SharedNearCache:
         self._wall = wall
 
     def emptied(self) -> "SharedNearCache":
-        """Another with the same bounds. For the child of a fork, where a thread that is not there may hold the lock."""
-        return SharedNearCache(*self._bounds, steady=self._steady, wall=self._wall)
+        """Another with the same bounds, which relies on no stream that stands behind those of this one.
+
+        For the child of a fork, where a thread that is not there may hold the lock, so it is not taken.
+        """
+        return SharedNearCache(*self._bounds, steady=self._steady, wall=self._wall, reached=self._cache.reached)
 
     def find(
         self,

@@ -192,6 +192,83 @@ def test_a_new_stream_of_another_store_awaits_no_sign_out_of_the_old(clocks: Clo
     assert find(cache, "a")
 
 
+def reopened(cache: SharedNearCache, clocks: Clocks, sequence: int, store: str = "store") -> None:
+    """Another stream, which stands there."""
+    cache.broke()
+    cache.opened()
+    beginning, beat = hello(sequence), checkpoint(clocks.wall, sequence)
+    beginning.hello.revision.store_id = beat.checkpoint.revision.store_id = store
+    assert cache.take(beginning)
+    assert cache.take(beat)
+
+
+def test_a_sidecar_behind_what_was_delivered_before_is_not_relied_on_until_it_has_caught_up(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    assert cache.take(revoked("s-1", 10))
+    reopened(cache, clocks, 8)
+    keep(cache, "ended", good("s-1", sequence=8))  # as it seems to who has not come to 10
+    assert not find(cache, "ended")
+    assert cache.take(revoked("another's", 9))
+    keep(cache, "ended", good("s-1", sequence=9))
+    assert not find(cache, "ended")
+    late = cache.statistics().bypassed_late
+    assert late > 0
+    assert cache.take(revoked("s-1", 10))
+    assert not find(cache, "ended")
+    keep(cache, "other", good("s-2", sequence=10))
+    assert find(cache, "other")
+    assert cache.statistics().bypassed_late == late
+
+
+def test_a_stream_that_begins_anew_behind_itself_is_not_relied_on_either(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    assert cache.take(revoked("s-1", 10))
+    assert cache.take(hello(8))
+    assert cache.take(checkpoint(clocks.wall, 8))
+    keep(cache, "ended", good("s-1", sequence=8))
+    assert not find(cache, "ended")
+
+
+def test_what_was_delivered_is_known_after_a_stream_of_another_store(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    assert cache.take(revoked("s-1", 10))
+    reopened(cache, clocks, 3, "another")
+    reopened(cache, clocks, 8)
+    keep(cache, "ended", good("s-1", sequence=8))
+    assert not find(cache, "ended")
+
+
+def test_a_sign_out_while_there_is_no_stream_holds_for_the_next_one(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    cache.broke()
+    cache.signed_out(Revision("store", 5))
+    reopened(cache, clocks, 4)
+    keep(cache, "ended", good("s-1", sequence=4))
+    assert not find(cache, "ended")
+    assert cache.take(revoked("s-1", 5))
+    keep(cache, "other", good("s-2", sequence=5))
+    assert find(cache, "other")
+
+
+def test_a_sign_out_of_a_store_that_the_feed_comes_to_later_is_awaited_there(clocks: Clocks) -> None:
+    cache = fed(clocks)
+    cache.signed_out(Revision("restored", 7))
+    reopened(cache, clocks, 6, "restored")
+    verdict = good("s-1")
+    evidence = Evidence(EvidenceSource.LOCAL, Revision("restored", 6))
+    keep(cache, "ended", replace(verdict, evidence=evidence))
+    assert not find(cache, "ended")
+
+
+def test_what_a_parent_signed_out_no_stream_behind_it_brings_back_in_its_child(clocks: Clocks) -> None:
+    parent = fed(clocks)
+    parent.signed_out(Revision("store", 5))
+    cache = parent.emptied()
+    reopened(cache, clocks, 4)
+    keep(cache, "ended", good("s-1", sequence=4))
+    assert not find(cache, "ended")
+
+
 def test_the_estimate_counts_what_a_question_and_its_evidence_hold(clocks: Clocks) -> None:
     cache = fed(clocks, entries=5000)
     tracemalloc.start()
