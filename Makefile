@@ -19,13 +19,34 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hash
 # The build backend is in every lock that the project is installed beside, so no unlocked one has to be fetched.
 INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
-.PHONY: help run test test-forks lint format types proto proto-check proto-baseline lock fuzz bench image sbom clean
+.PHONY: help run example-fastapi example-flask example-django example-django-wsgi test test-forks lint format types \
+	proto proto-check proto-baseline lock fuzz bench image sbom clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.sidecar ## Start a sidecar to try things out. Options: make run ARGS="--listen 127.0.0.1:0"
 	@$(BIN)/sidegate dev $(ARGS)
+
+# The services of clients/python/examples. SIDEGATE_TARGET says where they ask; by default that is where `run` listens.
+example-%: export SIDEGATE_TARGET ?= 127.0.0.1:7311
+EXAMPLES := clients/python/examples
+
+example-fastapi: PORT ?= 8001
+example-fastapi: $(VENV)/.examples ## Start the FastAPI example beside `make run`, on PORT (8001)
+	@$(BIN)/uvicorn --app-dir $(EXAMPLES)/fastapi_app --port $(PORT) --workers 2 app:app
+
+example-flask: PORT ?= 8002
+example-flask: $(VENV)/.examples ## The same with Flask, on PORT (8002)
+	@$(BIN)/gunicorn --chdir $(EXAMPLES)/flask_app --bind 127.0.0.1:$(PORT) --workers 3 --preload app:app
+
+example-django: PORT ?= 8003
+example-django: $(VENV)/.examples ## The same with Django under ASGI, on PORT (8003)
+	@$(BIN)/uvicorn --app-dir $(EXAMPLES)/django_app --port $(PORT) --workers 2 project:asgi
+
+example-django-wsgi: PORT ?= 8003
+example-django-wsgi: $(VENV)/.examples ## The same with Django under WSGI, on PORT (8003)
+	@$(BIN)/gunicorn --chdir $(EXAMPLES)/django_app --bind 127.0.0.1:$(PORT) --workers 3 --preload project:wsgi
 
 test: lint types proto-check ## Run all that CI runs: checks, then every test
 	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
@@ -66,6 +87,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(VENV)/.dev ## Regenerate the lock files from what pyproject.toml and proto.in ask for
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group build -c requirements/dev.lock -o requirements/sidecar.lock
+	$(COMPILE) pyproject.toml --extra fastapi --extra flask --extra django --group examples \
+		-c requirements/dev.lock -o requirements/examples.lock
 	$(COMPILE) pyproject.toml --extra sidecar --extra injector -c requirements/dev.lock -o requirements/image.lock
 	$(COMPILE) pyproject.toml --extra sidecar --group fuzz -c requirements/dev.lock -o requirements/fuzz.lock
 	$(COMPILE) requirements/proto.in -o requirements/proto.lock
@@ -106,16 +129,20 @@ clean: ## Remove the environments and all that was built; .sidegate, the state o
 
 # Environments. A stamp says that its lock is installed; a newer lock or pyproject.toml makes it stale.
 
-# What dev.lock installs includes what sidecar.lock does, at the same versions: `make lock` sees to that.
+# What dev.lock installs includes what the two smaller ones do, at the same versions: `make lock` sees to that.
 $(VENV)/.sidecar: requirements/sidecar.lock pyproject.toml | $(VENV)/.created
 	$(BIN)/python $(PIP_INSTALL) requirements/sidecar.lock
 	$(BIN)/python $(INSTALL_PROJECT)
 	@touch $@
 
+$(VENV)/.examples: requirements/examples.lock $(VENV)/.sidecar
+	$(BIN)/python $(PIP_INSTALL) requirements/examples.lock
+	@touch $@
+
 $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(VENV)/.created
 	$(BIN)/python $(PIP_INSTALL) requirements/dev.lock
 	$(BIN)/python $(INSTALL_PROJECT)
-	@touch $(VENV)/.sidecar $@
+	@touch $(VENV)/.sidecar $(VENV)/.examples $@
 
 $(PROTO_VENV)/.installed: requirements/proto.lock | $(PROTO_VENV)/.created
 	$(PROTO_VENV)/bin/python $(PIP_INSTALL) requirements/proto.lock

@@ -1,37 +1,28 @@
 """Web servers as processes of their own, and requests to them over real sockets."""
 
 import http.client
-import re
-import shlex
+import os
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.sidecar.processes import BIN, ENVIRONMENT, ROOT, eventually
 from tests.integration.web.in_process import Pairs, Reply, Sent
 
-PORT = re.compile(r"(127\.0\.0\.1:|--port )80\d\d")
-SIDECAR = "127.0.0.1:7311"  # where `make run` listens
 EXAMPLES = ROOT / "clients/python/examples"
-
-_EXAMPLES = EXAMPLES.relative_to(ROOT)
-SERVERS = {  # of the examples, as commands of a README
-    "uvicorn, 2 workers, FastAPI": f"uvicorn --app-dir {_EXAMPLES}/fastapi_app --port 8001 --workers 2 app:app",
-    "gunicorn, preload, 3 workers, Flask": (
-        f"gunicorn --chdir {_EXAMPLES}/flask_app --bind 127.0.0.1:8001 --workers 3 --preload app:app"
-    ),
-    "uvicorn, 2 workers, Django": f"uvicorn --app-dir {_EXAMPLES}/django_app --port 8001 --workers 2 project:asgi",
-    "gunicorn, preload, 3 workers, Django": (
-        f"gunicorn --chdir {_EXAMPLES}/django_app --bind 127.0.0.1:8001 --workers 3 --preload project:wsgi"
-    ),
+SERVERS = {  # of the examples, as their READMEs start them
+    "uvicorn, 2 workers, FastAPI": "make example-fastapi",
+    "gunicorn, preload, 3 workers, Flask": "make example-flask",
+    "uvicorn, 2 workers, Django": "make example-django",
+    "gunicorn, preload, 3 workers, Django": "make example-django-wsgi",
 }
 # Flask's own, for development: it joins repeated headers too.
-WERKZEUG = f"flask --app {_EXAMPLES}/flask_app/app.py run --port 8001"
+WERKZEUG = f"flask --app {EXAMPLES}/flask_app/app.py run --port $PORT"
 
 
 @dataclass(frozen=True)
@@ -67,20 +58,28 @@ class WebServer:
 
 @contextmanager
 def running_server(command: str, target: str) -> Generator[WebServer, None, None]:
-    """Run a README's command from the root of the repository, but for its addresses and where its programs are."""
+    """Run a command from the root of the repository. PORT says where it is to listen. What `make` would install is what
+    runs the tests.
+    """
     port = free_port()
-    command = PORT.sub(lambda found: f"{found[1]}{port}", command).replace(SIDECAR, target)
-    command = command.replace(".venv/bin/", f"{shlex.quote(str(BIN))}/")
     with tempfile.TemporaryDirectory(prefix="sidegate-web-") as folder:
         log = Path(folder) / "log"
+        variables = {
+            "HOME": folder,
+            "MAKEFLAGS": f"VENV={environment_for_make(Path(folder), BIN)}",
+            "PORT": str(port),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "SIDEGATE_TARGET": target,
+        }
         with log.open("wb") as out:
             process = subprocess.Popen(
-                ["sh", "-c", f"exec env {command}"],  # noqa: S607 - any POSIX shell will do
+                ["sh", "-c", f"exec {command}"],  # noqa: S607 - any POSIX shell will do
                 cwd=ROOT,
-                env=ENVIRONMENT | {"HOME": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+                env=ENVIRONMENT | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         try:
             server = WebServer(port, log)
@@ -89,8 +88,20 @@ def running_server(command: str, target: str) -> Generator[WebServer, None, None
             process.send_signal(signal.SIGTERM)
             process.wait(30)
         finally:
-            process.kill()
+            with suppress(ProcessLookupError):  # nothing is left of it
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def environment_for_make(folder: Path, programs: Path) -> Path:
+    """An environment that `make` takes for complete and newer than every lock. Its programs are those given."""
+    environment = folder / "venv"
+    environment.mkdir()
+    programs.mkdir(exist_ok=True)
+    (environment / "bin").symlink_to(programs)
+    for stamp in (".created", ".sidecar", ".examples"):
+        (environment / stamp).touch()
+    return environment
 
 
 def cookie(token: str) -> Pairs:

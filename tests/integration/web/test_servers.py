@@ -13,7 +13,7 @@ MANY = 12  # requests, so that each worker is likely to have served one
 def test_a_session_lives_and_dies_on_every_worker(command: str) -> None:
     with (
         FakeSidecar(tcp=True) as sidecar,
-        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{command}", sidecar.target) as server,
+        running_server(command, sidecar.target) as server,
     ):
         tokens = {name: sidecar.issue_token("ada", name) for name in ("kept", "revoked", "signed-out")}
         orders = {name: Sent("GET", "/orders", cookie(token)) for name, token in tokens.items()}
@@ -47,7 +47,7 @@ def test_a_session_lives_and_dies_on_every_worker(command: str) -> None:
 def test_credentials_that_come_twice_are_refused_however_the_server_hands_them_on(command: str) -> None:
     with (
         FakeSidecar(tcp=True) as sidecar,
-        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{command}", sidecar.target) as server,
+        running_server(command, sidecar.target) as server,
     ):
         token = sidecar.issue_token()
         server.until(Sent("GET", "/orders", [("Authorization", f"Bearer {token}")]), 200)

@@ -51,7 +51,7 @@ def seconds_let_through(server: WebServer, sent: Sent) -> float:
 def test_a_session_lives_and_dies_on_every_worker(
     command: str, deployment: Deployment, record_property: Callable[[str, object], None]
 ) -> None:
-    with running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{command}", deployment.target) as server:
+    with running_server(command, deployment.target) as server:
         # Called by every worker, so that each near cache has it.
         kept, signed_out = (Sent("GET", "/orders", cookie(deployment.sign_in("ada", name))) for name in "ab")
         for sent in (kept, signed_out):

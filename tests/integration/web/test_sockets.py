@@ -24,7 +24,7 @@ LATE_SECONDS = 0.15  # what a service is promised, from the revoke's return to t
 WORST_SECONDS = 3.0  # for a single one, on a machine that others load
 REVOCATIONS = 7
 PATIENCE_SECONDS = 60.0
-COMMAND = "uvicorn --app-dir . --port 8001 --workers 2 tests.integration.web.socket_app:app"
+COMMAND = "uvicorn --app-dir . --port $PORT --workers 2 tests.integration.web.socket_app:app"
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_socket_of_a_real_server_closes_soon_after_its_session_is_revoked_else
     late: list[float] = []
     with (
         deployed(database.url, folder) as deployment,
-        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{COMMAND}", deployment.target) as server,
+        running_server(COMMAND, deployment.target) as server,
     ):
         for number in range(REVOCATIONS):
             token = deployment.sign_in("ada", f"s-{number}")
@@ -187,7 +187,7 @@ def test_a_socket_of_a_real_server_lives_through_an_outage_and_what_spares_its_s
 ) -> None:
     with (
         deployed(database.url, folder) as deployment,
-        running_server(f"SIDEGATE_TARGET=127.0.0.1:7311 .venv/bin/{COMMAND}", deployment.target) as server,
+        running_server(COMMAND, deployment.target) as server,
         opened(server, deployment.sign_in("ada", "spared")) as spared,
         opened(server, deployment.sign_in("ada", "missed")) as missed,
         opened(server, deployment.sign_in("ada", "other")) as other,

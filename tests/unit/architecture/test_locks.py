@@ -14,6 +14,10 @@ CLIENT = PYPROJECT["project"]["dependencies"]
 SIDECAR = [*CLIENT, *PYPROJECT["project"]["optional-dependencies"]["sidecar"]]
 IMAGE = [*SIDECAR, *PYPROJECT["project"]["optional-dependencies"]["injector"]]
 
+FRAMEWORKS = [
+    asked for extra in ("django", "fastapi", "flask") for asked in PYPROJECT["project"]["optional-dependencies"][extra]
+]
+
 
 def group(name: str) -> list[str]:
     """The requirements of a dependency group, those of the groups that it includes among them."""
@@ -26,7 +30,8 @@ def group(name: str) -> list[str]:
 ASKED = {
     "sidecar.lock": [*SIDECAR, *group("build")],
     "image.lock": IMAGE,
-    "dev.lock": [*IMAGE, *group("dev")],
+    "dev.lock": [*IMAGE, *FRAMEWORKS, *group("dev")],
+    "examples.lock": [*CLIENT, *FRAMEWORKS, *group("examples")],
     "fuzz.lock": [*SIDECAR, *group("fuzz")],
     "proto.lock": [
         line for line in (ROOT / "requirements/proto.in").read_text().splitlines() if line and not line.startswith("#")
@@ -64,7 +69,7 @@ def test_a_lock_pins_by_hash_alone() -> None:
             assert "--hash=sha256:" in entry, f"{lock}: {entry}"
 
 
-@pytest.mark.parametrize("smaller", ["sidecar.lock", "image.lock", "fuzz.lock"])
+@pytest.mark.parametrize("smaller", ["sidecar.lock", "image.lock", "examples.lock", "fuzz.lock"])
 def test_what_is_tested_is_what_is_run(smaller: str) -> None:
     tested = pins("dev.lock")
 
