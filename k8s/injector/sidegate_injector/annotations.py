@@ -4,8 +4,9 @@ None of them changes the sidecar's image, command, privileges or, but for the lo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 from sidegate_injector.errors import Refused
 
@@ -17,20 +18,54 @@ LOG_LEVEL = f"{PREFIX}log-level"
 CONFIG = f"{PREFIX}config"
 INJECTED = f"{PREFIX}injected"  # not read as a wish: the injector's own account of what it did
 
-MAX_CONFIG_CHARACTERS = 253  # RFC 1123 names, as Kubernetes bounds those of its objects
+MAX_CHARACTERS = 253  # of a value; RFC 1123 names, as Kubernetes bounds those of its objects
 
-# Of Kubernetes' quantities the two spellings that people use, so that 1e9, 5Ei and -1 are not ours to interpret.
-_CPU = re.compile(r"[1-9][0-9]{0,4}m|[1-9][0-9]?")
-_MEMORY = re.compile(r"[1-9][0-9]{0,4}(Mi|Gi)")
+# The grammar of quantities is that of https://pkg.go.dev/k8s.io/apimachinery/pkg/api/resource#Quantity. Here none is
+# negative, and an exponent has two digits at most: past that nothing is within the bounds, and arithmetic costs.
+_QUANTITY = re.compile(
+    r"\+?(?P<number>[0-9]+(\.[0-9]*)?|\.[0-9]+)"
+    r"((?P<binary>[KMGTPE])i|(?P<decimal>[numkMGTPE])|[eE](?P<exponent>[-+]?[0-9]{1,2}))?"
+)
+_BINARY = {unit: Decimal(1024**power) for power, unit in enumerate("KMGTPE", start=1)}
+_DECIMAL = {
+    unit: Decimal(10) ** power for unit, power in zip("numkMGTPE", (-9, -6, -3, 3, 6, 9, 12, 15, 18), strict=True)
+}
+LEAST_CPU = Decimal("0.001")  # cores. Kubernetes knows no less
+LEAST_MEMORY = Decimal(1024**2)  # bytes. `m` in place of `Mi` is thousandths of one, and no container starts in those
+MOST = Decimal(2**63 - 1)  # what is more counts as this to Kubernetes
+
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_CONFIG = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 
-_RULES: Mapping[str, tuple[re.Pattern[str], str]] = {
-    INJECT: (re.compile("true|false"), 'must be "true" or "false"'),
-    CPU: (_CPU, "must be a number of millicores or cores, such as 100m or 2"),
-    MEMORY: (_MEMORY, "must be a number of mebibytes or gibibytes, such as 256Mi or 1Gi"),
-    LOG_LEVEL: (re.compile("debug|info|warning|error"), "must be debug, info, warning or error"),
-    CONFIG: (_CONFIG, "must be the name of a ConfigMap in the pod's namespace"),
+
+def _matching(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern)
+    return lambda value: compiled.fullmatch(value) is not None
+
+
+def _at_least(least: Decimal) -> Callable[[str], bool]:
+    def allows(value: str) -> bool:
+        quantity = _QUANTITY.fullmatch(value)
+        return quantity is not None and least <= _amount(quantity) <= MOST
+
+    return allows
+
+
+def _amount(quantity: re.Match[str]) -> Decimal:
+    number = Decimal(quantity["number"])
+    if quantity["exponent"]:
+        return number.scaleb(int(quantity["exponent"]))
+    return number * _BINARY.get(quantity["binary"], 1) * _DECIMAL.get(quantity["decimal"], 1)
+
+
+_RULES: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    INJECT: (_matching("true|false"), 'must be "true" or "false"'),
+    CPU: (_at_least(LEAST_CPU), "must be a quantity of Kubernetes', in cores, of 1m or more, such as 100m, 0.5 or 2"),
+    MEMORY: (
+        _at_least(LEAST_MEMORY),
+        "must be a quantity of Kubernetes', in bytes, of 1Mi or more, such as 256Mi, 1.5Gi or 500M",
+    ),
+    LOG_LEVEL: (_matching("debug|info|warning|error"), "must be debug, info, warning or error"),
+    CONFIG: (_matching(rf"{_LABEL}(\.{_LABEL})*"), "must be the name of a ConfigMap in the pod's namespace"),
 }
 
 
@@ -62,9 +97,9 @@ def wishes_in(annotations: Mapping[str, object]) -> Wishes:
     """
     ours = {name: value for name, value in annotations.items() if name.startswith(PREFIX) and name != INJECTED}
     mistakes = [
-        f"annotation {name} {_RULES[name][1]}"
+        f"annotation {name} {mistake}"
         for name, value in ours.items()
-        if name in _RULES and not (isinstance(value, str) and _allows(name, value))
+        if name in _RULES and (mistake := _mistake(name, value))
     ]
     if mistakes:
         raise Refused("; ".join(mistakes))
@@ -82,5 +117,9 @@ def wishes_in(annotations: Mapping[str, object]) -> Wishes:
     )
 
 
-def _allows(name: str, value: str) -> bool:
-    return len(value) <= MAX_CONFIG_CHARACTERS and _RULES[name][0].fullmatch(value) is not None
+def _mistake(name: str, value: object) -> str:
+    """What is wrong with a value. Empty: nothing."""
+    allows, rule = _RULES[name]
+    if not isinstance(value, str):
+        return f"must be text, in quotes; it {rule}"
+    return "" if len(value) <= MAX_CHARACTERS and allows(value) else rule

@@ -16,7 +16,8 @@ from sidegate_injector.preview import preview
 
 from tests.unit.k8s import manifests as k8s
 from tests.unit.k8s.manifests import named
-from tests.unit.k8s.pods import TEMPLATE, VERSIONS, validate
+from tests.unit.k8s.pods import TEMPLATE, VERSIONS, container, pod, validate
+from tests.unit.k8s.quantities import CPU, MEMORY
 
 KUBECTL = shutil.which("kubectl")
 APPLIED = [
@@ -137,6 +138,27 @@ quoted: {quoted}
 
     assert read(manifest)["quoted"] == list(ODD)
     assert read(after) == read(manifest)
+
+
+def test_kubernetes_reads_every_quantity_that_an_annotation_may_have() -> None:
+    containers = [
+        {**container(f"{name}{number}"), "resources": {"requests": {name: value}}}
+        for name, values in (("cpu", CPU), ("memory", MEMORY))
+        for number, value in enumerate(values)
+    ]
+    assert KUBECTL is not None
+    # Of what is read it does some arithmetic on each; a schema takes any text for a quantity.
+    outcome = subprocess.run(
+        (KUBECTL, "set", "image", "--local", "-f", "-", "-o", "json", "cpu0=read"),
+        input=yaml.safe_dump(pod(*containers)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert outcome.returncode == 0, outcome.stderr
+    assert len(json.loads(outcome.stdout)["spec"]["containers"]) == len(containers)
 
 
 def test_the_job_after_a_deploy_is_another_that_says_so() -> None:
