@@ -95,6 +95,8 @@ def preview(
 
     Exits with 1 if it would refuse one of them.
     """
+    # Whoever reads no more than the beginning ends this as any filter, not with a status that says something else.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     checked = _template(template, image)
     try:
         # As bytes, for a locale is no property of a manifest.

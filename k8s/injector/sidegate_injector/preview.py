@@ -45,7 +45,11 @@ def preview(
         return injection.pod
 
     try:
-        return write_documents(with_changed_pods(document, change) for document in parse_documents(manifests))
+        return write_documents(
+            with_changed_pods(document, change)
+            for document in parse_documents(manifests)
+            if document is not None  # nothing but comments: kubectl skips it too
+        )
     except yaml.YAMLError as fault:
         raise Refused(f"not YAML: {' '.join(str(fault).split())}") from None
     except RecursionError:  # from reading, from writing, and from what contains itself

@@ -1,5 +1,7 @@
 """`sidegate-injector` as people and manifests call it."""
 
+import os
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -67,6 +69,28 @@ def test_a_locale_changes_neither_what_is_read_nor_what_is_written(tmp_path: Pat
             timeout=60,
         )
         assert (outcome.returncode, outcome.stdout.decode()) == (0, "kind: \N{EURO SIGN}\n"), outcome.stderr
+
+
+@pytest.mark.parametrize("copies", [1, 100], ids=["a little", "more than a pipe holds"])
+def test_who_reads_no_more_than_the_beginning_ends_a_preview_quietly(copies: int, tmp_path: Path) -> None:
+    (tmp_path / "pods.yaml").write_text(yaml.safe_dump_all([pod()] * copies))
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    try:
+        outcome = subprocess.run(
+            [BIN / "sidegate-injector", "preview", "-f", "pods.yaml"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+
+    assert (outcome.returncode, outcome.stderr) == (-signal.SIGPIPE, b"")
 
 
 def test_the_image_may_be_told_by_the_environment(tmp_path: Path) -> None:

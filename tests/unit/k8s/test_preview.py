@@ -57,11 +57,19 @@ def test_a_workload_is_shown_with_its_sidecar(kind: str, version: str) -> None:
 
 
 def test_documents_that_make_no_pods_stay_as_they_are() -> None:
-    others = [{"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "no", "b": "1e3"}}, None, "text", ["list"]]
+    others = [{"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "no", "b": "1e3"}}, "text", ["list"]]
 
     after, _ = shown(others[0], WORKLOADS["Pod"], *others[1:])
 
     assert [after[0], *after[2:]] == others
+
+
+def test_a_document_of_nothing_but_comments_is_left_out() -> None:
+    text = "# of the team\n---\nkind: A # why\n---\n# nothing\n---\n---\nkind: B\n---\n"
+
+    after = preview(text, TEMPLATE, namespace="shop", excluded=(), tell=lambda _: None)
+
+    assert after == "kind: A\n---\nkind: B\n"
 
 
 def test_lists_are_looked_into() -> None:
