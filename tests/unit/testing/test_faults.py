@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from sidegate import (
     EvidenceSource,
     NextAction,
@@ -99,6 +100,18 @@ def test_all_calls_fail_until_told_otherwise(
     client.wait_until_ready()
     client.verify(token)
     assert sidecar.revision.sequence == 0
+
+
+def test_it_is_alive_also_where_it_is_not_ready(sidecar: FakeSidecar, channel: grpc.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+
+    def status(service: str) -> int:
+        return health.Check(health_pb2.HealthCheckRequest(service=service)).status
+
+    sidecar.faults.answer_unavailable()
+
+    assert status("") == status("sidegate.v1.VerificationService") == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert status("liveness") == health_pb2.HealthCheckResponse.SERVING
 
 
 @pytest.mark.parametrize(("calls", "reason"), [(None, "NO_SUCH_REASON"), (-1, "KEYS_UNAVAILABLE")])

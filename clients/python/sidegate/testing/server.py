@@ -124,9 +124,12 @@ class Plane:
     def _health(self) -> Any:
         """grpc.health.v1.Health/Check. Its messages are small enough to be read and written by hand."""
         # An empty request means the whole server; else its only field, number 1, names a service.
-        known = {b"", *(b"\x0a" + bytes([len(name)]) + name.encode() for name in self._services)}
+        liveness, *services = (b"\x0a" + bytes([len(name)]) + name.encode() for name in ("liveness", *self._services))
+        known = {b"", *services}
 
         def check(request: bytes, context: grpc.ServicerContext) -> bytes:
+            if request == liveness:
+                return _SERVING  # as long as it answers
             if request not in known:
                 context.abort(grpc.StatusCode.NOT_FOUND, "no such service")
             return _SERVING if self._faults.serving else _NOT_SERVING
