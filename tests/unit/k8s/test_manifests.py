@@ -169,7 +169,11 @@ def test_two_replicas_stand_apart_and_one_always_serves(name: str) -> None:
     assert deployment["spec"]["replicas"] == 2
     assert deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
     assert term["podAffinityTerm"]["labelSelector"] == deployment["spec"]["selector"]
-    assert one("PodDisruptionBudget", name)["spec"] == {"minAvailable": 1, "selector": deployment["spec"]["selector"]}
+    assert one("PodDisruptionBudget", name)["spec"] == {
+        "minAvailable": 1,
+        "selector": deployment["spec"]["selector"],
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",  # else two pods that never became ready hold up every drain
+    }
 
 
 @pytest.mark.parametrize(
@@ -257,6 +261,13 @@ def test_the_settings_in_the_manifests_are_accepted(tmp_path: Path) -> None:
     assert accepted(admin, (k8s.K8S / "overlays/postgres/admin.toml").read_text()).admin_grants
     for template in k8s.templates().values():
         assert accepted(template["container"], one("ConfigMap", "sidegate")["data"]["sidegate.toml"]).store_url
+
+
+def test_nothing_of_ours_keeps_the_cluster_autoscaler_from_removing_a_node() -> None:
+    volumes = [volume for _, pod in WORKLOADS for volume in pod["spec"].get("volumes", ())]
+    volumes += [volume for template in k8s.templates().values() for volume in template["volumes"]]
+
+    assert all(volume["emptyDir"]["medium"] == "Memory" for volume in volumes if "emptyDir" in volume)
 
 
 def test_the_templates_are_accepted_and_differ_in_the_store_alone() -> None:
