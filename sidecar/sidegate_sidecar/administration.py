@@ -43,8 +43,8 @@ _Item = TypeVar("_Item")
 class Revocations(Protocol):
     """The revocation index of this sidecar."""
 
-    async def reach(self, wanted: Revision, timeout: float) -> None:
-        """Return once the index has that revision. Raises RevisionNotReached, ForeignRevision."""
+    async def read_back(self, written: Revision, timeout: float) -> None:
+        """Return once the index has what was just written. Raises RevisionNotReached, ForeignRevision."""
         ...
 
 
@@ -249,7 +249,7 @@ class Administration:
 
     async def _make_visible(self, revision: Revision, validate_only: bool) -> None:
         if not validate_only:
-            await self._revocations.reach(revision, VISIBILITY_WAIT_SECONDS)
+            await self._revocations.read_back(revision, VISIBILITY_WAIT_SECONDS)
 
     def _thumbprint_of(self, issuer: str, key_id: str) -> str:
         key = self._keys.key_set(issuer).by_id.get(key_id)

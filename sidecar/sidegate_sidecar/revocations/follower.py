@@ -132,13 +132,21 @@ class LogFollower:
             RevisionNotReached: Not within `timeout` seconds.
             ForeignRevision: It belongs to another store than the one that the log comes from.
         """
-        if self._has_reached(wanted):
-            return
+        if not self._has_reached(wanted):
+            await self.read_back(wanted, timeout)
+
+    async def read_back(self, written: Revision, timeout: float) -> None:
+        """As `reach`, for whoever has just written up to there: by a reading that begins after this call, even if the
+        index seems to have it all.
+
+        After a failover that lost the end of the log, or a restored backup, the same sequences are handed out again,
+        perhaps before anybody has read that log: what the index has by that number is then another entry.
+        """
         try:
             async with asyncio.timeout(timeout):
                 await self._catch_up()
-                while not self._has_reached(wanted):
-                    if self._index is not None and self._index.revision.store_id != wanted.store_id:
+                while not self._has_reached(written):
+                    if self._index is not None and self._index.revision.store_id != written.store_id:
                         raise ForeignRevision("the revision belongs to another store than this sidecar's")
                     await self._caught_up.wait()
         except (TimeoutError, StoreUnavailable) as failure:

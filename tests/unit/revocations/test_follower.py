@@ -894,6 +894,65 @@ async def test_a_caller_that_goes_away_leaves_the_index_whole() -> None:
         assert is_picture_of(log, follower.index)
 
 
+# read_back
+
+
+@in_virtual_time
+async def test_what_was_just_written_is_read_back_although_the_index_seems_to_have_it() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    async with following(log) as follower:
+        log.reads.clear()
+        await follower.read_back(Revision("store-1", 2), 10)
+        assert log.reads == [(3, PAGE_ENTRIES)]
+
+
+class ReadOnly(ScriptedLog):
+    """A source that cannot write."""
+
+    async def renew_identity(self, store_id: str) -> None:
+        pass
+
+
+def _set_back_by_a_failover(log: ScriptedLog) -> Revision:
+    """The end of the log is lost; what is revoked then, before anybody has read it, gets a number of before."""
+    log.wakes = False
+    log.restore(5)
+    log.append()
+    return log.revision
+
+
+@in_virtual_time
+async def test_what_was_written_after_a_failover_is_not_taken_for_what_had_its_number_before() -> None:
+    log = ScriptedLog()
+    log.append(10)
+    async with following(log) as follower:
+        written = _set_back_by_a_failover(log)
+        with pytest.raises(ForeignRevision):
+            await follower.read_back(written, 10)
+        assert log.store_id != written.store_id
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_what_was_written_after_a_failover_is_read_back_where_nobody_can_rename_the_store() -> None:
+    log = ReadOnly()
+    log.append(10)
+    async with following(log) as follower:
+        await follower.read_back(_set_back_by_a_failover(log), 10)
+        assert is_picture_of(log, follower.index)
+
+
+@in_virtual_time
+async def test_what_was_written_is_not_read_back_while_the_store_is_down() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    async with following(log) as follower:
+        log.down = True
+        with pytest.raises(RevisionNotReached):
+            await follower.read_back(log.revision, 60)
+
+
 # Its end.
 
 
