@@ -83,11 +83,18 @@ def test_its_fixtures_serve_a_run_that_does(tmp_path: Path) -> None:
 
 def test_the_guides_examples_run(tmp_path: Path) -> None:
     blocks = dict(NAMED_BLOCK.findall(GUIDE))
-    assert blocks.keys() == {"greeting.py", "test_greeting.py", "shop.py", "test_shop.py"}
+    assert blocks.keys() == {
+        "greeting.py",
+        "test_greeting.py",
+        "shop.py",
+        "test_shop.py",
+        "stock.py",
+        "test_stock.py",
+    }
     for name, content in blocks.items():
         (tmp_path / name).write_text(content)
 
-    assert "7 passed" in run_pytest(tmp_path, "asyncio_mode=auto")
+    assert "11 passed" in run_pytest(tmp_path, "asyncio_mode=auto")
 
 
 def test_the_guides_program_runs(tmp_path: Path) -> None:
