@@ -157,7 +157,7 @@ class PostgresLinks:
             self._drop_idle()
             if isinstance(fault, StoreUnavailable | StartupError) or not isinstance(fault, Exception):
                 raise
-            raise (timed_out() if loop.time() >= deadline else unavailable(fault)) from fault
+            raise _failure(fault, deadline) from fault
         else:
             self._put_back(connection)
             return answer
@@ -182,7 +182,7 @@ class PostgresLinks:
                 connection.terminate()
                 if not isinstance(fault, Exception):
                     raise
-                raise unavailable(fault) from fault
+                raise _failure(fault, deadline) from fault
             finally:
                 timer.cancel()
         return connection
@@ -203,6 +203,15 @@ class PostgresLinks:
         if not job.cancelled():
             with suppress(BaseException):  # its caller may have gone, and asyncio logs exceptions that nobody fetched
                 job.result()
+
+
+def _failure(fault: BaseException, deadline: float) -> StoreUnavailable:
+    """What a fault is called that was met by the deadline or, where it was we who then broke the connection off, by it.
+
+    Args:
+        deadline: In the loop's time.
+    """
+    return timed_out() if asyncio.get_running_loop().time() >= deadline else unavailable(fault)
 
 
 def _urls_of_hosts(url: str) -> list[str]:
