@@ -92,7 +92,7 @@ class Forwarding:
 
     async def _reached(self, told: sidegate.Revision) -> Revision:
         revision = Revision(told.store_id, told.sequence)
-        await self._revocations.reach(revision, VISIBILITY_WAIT_SECONDS)
+        await self._revocations.read_back(revision, VISIBILITY_WAIT_SECONDS)
         return revision
 
 

@@ -29,8 +29,8 @@ class HeldIndex:
         self.go_on = asyncio.Event()
         self.stuck = False
 
-    async def reach(self, wanted: Revision, timeout: float) -> None:
-        self.asked.put_nowait(wanted)
+    async def read_back(self, written: Revision, timeout: float) -> None:
+        self.asked.put_nowait(written)
         await self.go_on.wait()
         if self.stuck:
             raise RevisionNotReached("not in time")
