@@ -33,7 +33,7 @@ def read_certificate(der: bytes) -> Certificate:
     try:
         certificate = x509.load_der_x509_certificate(der)
         uris, names = _alternative_names(certificate)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType):
         raise ValueError("the client certificate cannot be read") from None
     subjects = [*sorted(map(uri_subject, uris), key=str), *sorted(map(dns_subject, names), key=str)]
     return Certificate(

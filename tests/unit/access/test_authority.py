@@ -145,6 +145,30 @@ def test_a_certificate_without_alternative_names_names_nobody() -> None:
     assert read_certificate(CertificateAuthority().issue(common_name="login.internal").der).subjects == ()
 
 
+@pytest.mark.parametrize("name", ["a.internal\x00.example", "a.internal.", "*.internal", "a..internal", "10.0.0.1 "])
+def test_a_name_that_is_none_names_nobody(name: str) -> None:
+    assert read_certificate(CertificateAuthority().issue(dns=[name]).der).subjects == ()
+
+
+@pytest.mark.parametrize("uri", ["spiffe://a/b\x00c", "spiffe://a/b c", "a.internal"])
+def test_a_uri_that_is_none_names_nobody(uri: str) -> None:
+    assert read_certificate(CertificateAuthority().issue(uris=[uri]).der).subjects == ()
+
+
+def test_an_address_names_nobody() -> None:
+    assert read_certificate(CertificateAuthority().issue_for_loopback().der).subjects == ()
+
+
+@pytest.mark.parametrize("version", [1, 3, 255])
+def test_a_certificate_of_another_version_cannot_be_read(version: int) -> None:
+    """X.509 v3 is written as 2 [RFC 5280 §4.1.2.1]; OpenSSL lets others pass, if a CA signs them."""
+    v3, other = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01" + bytes([version])
+    der = CertificateAuthority().issue(dns=["a.internal"]).der
+
+    with pytest.raises(ValueError, match="the client certificate cannot be read"):
+        read_certificate(der.replace(v3, other, 1))
+
+
 @pytest.mark.parametrize("der", [b"", b"\x30\x00", b"junk"])
 def test_what_is_no_certificate_is_refused(der: bytes) -> None:
     with pytest.raises(ValueError, match="the client certificate cannot be read"):
