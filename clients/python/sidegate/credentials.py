@@ -1,5 +1,6 @@
 """What an admin client proves itself by: files for TLS and tokens, each read again when it changes."""
 
+import re
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ Token: TypeAlias = Callable[[], str]
 """Returns the token of the moment, without "Bearer". Called before every call, in its thread or task: it must not wait
 for long. What it raises, the call raises.
 """
+
+_BEARER = re.compile(r"[!-~]+")  # laxer than RFC 6750 §2.1, but without what ends a header or a token
 
 _Version: TypeAlias = tuple[tuple[int, int, int], ...]
 
@@ -82,7 +85,14 @@ class Credentials:
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...] | None:
         """What goes with a call. Raises: CredentialsUnavailable, and whatever the token's source raises."""
-        return None if self._token is None else (("authorization", f"Bearer {self._token()}"),)
+        if self._token is None:
+            return None
+        token = self._token()
+        if not _BEARER.fullmatch(token):  # gRPC would fail in words of its own, or the listener be told half of it
+            raise CredentialsUnavailable(
+                "the token is empty, or has spaces, line breaks or other characters of no token"
+            )
+        return (("authorization", f"Bearer {token}"),)
 
     def have_changed(self) -> bool:
         """Whether the files are others than those last loaded, and can be used."""

@@ -206,6 +206,35 @@ def test_a_token_file_without_a_token_is_no_call(tls: ClientTls, tmp_path: Path,
         client.revoke_session("a")
 
 
+@pytest.mark.parametrize("token", ["", "sec\nret", "secret\n", "sec ret", "sec\x00ret", "Bearer secret", "s\u00e9cret"])
+async def test_what_is_no_token_is_no_call_and_is_not_repeated(tls: ClientTls, token: str) -> None:
+    async with AsyncRevocationClient("127.0.0.1:1", tls=tls, token=lambda: token) as client:
+        with pytest.raises(CredentialsUnavailable, match="the token is empty, or has") as refused:
+            await client.revoke_session("a")
+    with (
+        RevocationClient("127.0.0.1:1", tls=tls, token=lambda: token) as client_of_threads,
+        pytest.raises(CredentialsUnavailable, match="the token is empty, or has"),
+    ):
+        client_of_threads.revoke_session("a")
+
+    assert "ret" not in str(refused.value)
+
+
+def test_a_token_is_read_anew_when_its_folder_is_exchanged_for_another(tmp_path: Path) -> None:
+    """As Kubernetes renews a projected volume: the folder behind a symbolic link is another one from then on."""
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "token").write_text(f"{name}-token\n")
+    (tmp_path / "..data").symlink_to("old")
+    (tmp_path / "token").symlink_to("..data/token")
+    token = TokenFile(tmp_path / "token")
+    assert token() == "old-token"
+
+    (tmp_path / "..next").symlink_to("new")
+    (tmp_path / "..next").rename(tmp_path / "..data")
+    assert token() == "new-token"
+
+
 def test_a_key_of_another_certificate_is_no_call(tls: ClientTls, tmp_path: Path) -> None:
     authority = CertificateAuthority()
     Pair(authority.issue().certificate, authority.issue().key).write(tmp_path, "client")
