@@ -42,16 +42,17 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 class CertificateAuthority:
-    """Signs certificates; `bundle` is its own, in PEM."""
+    """Signs certificates; `bundle` is its own, in PEM: signed by the one above it, else by itself."""
 
-    def __init__(self, name: str = "test CA") -> None:
+    def __init__(self, name: str = "test CA", *, above: "CertificateAuthority | None" = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        signer = above or self
         now = datetime.now(UTC)
         own = (
-            _builder(self._name, self._name, self._key, now - 30 * A_DAY, now + 30 * A_DAY)
+            _builder(self._name, signer._name, self._key, now - 30 * A_DAY, now + 30 * A_DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
+            .sign(signer._key, hashes.SHA256())
         )
         self.bundle = own.public_bytes(Encoding.PEM)
 

@@ -79,13 +79,16 @@ class ServerTls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["h2"])
-        # No resumption: a resumed session would bring a client certificate that nobody looks at again.
+        # No tickets: a resumed session brings a client certificate whose issuer nobody looks at again. By its id one of
+        # TLS 1.2 can be resumed, which Python cannot switch off, but only where it began: in this context, which knows
+        # no other CA. The certificate's own dates are looked at on every call.
         context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION  # nor may it be exchanged for another
         context.num_tickets = 0
         context.load_cert_chain(self._files.certificate, self._files.key, password=_refuse_to_ask)
         if self._files.client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED if self._requires_client_certificate else ssl.CERT_OPTIONAL
             context.load_verify_locations(self._files.client_ca)
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # a CA there is trusted, also without its own issuer
             if not context.get_ca_certs():
                 raise ValueError(f"{self._files.client_ca}: holds no CA certificate")
         return context
