@@ -1,11 +1,11 @@
 """Stands before every RPC of the admin listener: lets nobody through who is not known or may not, and logs each."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, TypeAlias
 
 import grpc
-import structlog
 from google.protobuf.message import Message
 
 from sidegate_sidecar.access import OPEN_METHODS, Authority, Caller, LookUp, check_reach
@@ -13,12 +13,13 @@ from sidegate_sidecar.errors import AccessRefused, Unauthenticated
 from sidegate_sidecar.rpc.actor import ACTOR
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.reaches import reaches_of
+from sidegate_sidecar.rpc.refusals import RefusalLog
 from sidegate_sidecar.rpc.tls_front import Peer
 
 PeerOf: TypeAlias = Callable[[str], Peer | None]
 """Who is on a connection, by what grpc calls the peer."""
 
-_log = structlog.get_logger(__name__)
+_new_log = partial(RefusalLog, "admin_call_refused")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,16 @@ class Gate:
         look_up: The store's, for grants that are bound to tenants.
         only_issuer: What an absent issuer stands for, if anything.
         peer_of: Who is on a connection.
+        strangers: Where it is logged that somebody unknown was refused.
+        callers: Where it is logged of those who are known.
     """
 
     authority: Authority
     look_up: LookUp
     only_issuer: str | None
     peer_of: PeerOf
+    strangers: RefusalLog = field(default_factory=_new_log, init=False)
+    callers: RefusalLog = field(default_factory=_new_log, init=False)
 
     async def admit(self, method: str, read: Callable[[bytes], Message], request: bytes, context: Context) -> Message:
         """The request as a message, once its caller is known and may make it. Nothing is parsed for strangers.
@@ -54,6 +59,7 @@ class Gate:
         except AccessRefused as refusal:
             self._log(method, context, refusal.cause, refusal.actor)
             raise
+        self._keep(context)
         ACTOR.set(caller.actor)
         return message
 
@@ -64,6 +70,7 @@ class Gate:
         except AccessRefused as refusal:
             self._log(method, context, refusal.cause, refusal.actor)
             raise
+        self._keep(context)
 
     async def refuse_unknown(self, method: str, context: Context) -> NoReturn:
         """Answer as grpc does where there is no such RPC, and log it: somebody is trying names."""
@@ -77,11 +84,15 @@ class Gate:
             raise Unauthenticated("the connection did not come through the listener")
         return await self.authority.identify(method, peer.certificate, _token_in(context.invocation_metadata()))
 
+    def _keep(self, context: Context) -> None:
+        peer = self.peer_of(context.peer())
+        if peer is not None:  # who hung up meanwhile has no place to keep
+            peer.keep()
+
     def _log(self, method: str, context: Context, cause: str, actor: str) -> None:
         peer = self.peer_of(context.peer())
-        _log.warning(
-            "admin_call_refused", method=method, actor=actor, peer="" if peer is None else peer.address, cause=cause
-        )
+        log = self.callers if actor else self.strangers
+        log.write(method=method, actor=actor, peer="" if peer is None else peer.address, cause=cause)
 
 
 def _token_in(metadata: Sequence[tuple[str, str | bytes]] | None) -> str | None:

@@ -14,14 +14,14 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
-
-import structlog
 
 from sidegate_sidecar.access import Certificate, read_certificate
 from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener, check_socket_path
+from sidegate_sidecar.rpc.refusals import RefusalLog
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
@@ -31,15 +31,20 @@ CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
 BREATH_SECONDS = 0.1  # before accepting again, where the system could not
 _NAME_BYTES = 8  # of randomness, in the name of a connection's own socket
 
-_log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a connection. `certificate` None: they brought none."""
+    """Who is at the other end of a connection.
+
+    Attributes:
+        address: Where they are.
+        certificate: None: they brought none.
+        keep: To be called once a call of theirs was let through: then their place is nobody else's.
+    """
 
     address: str
     certificate: Certificate | None
+    keep: Callable[[], object]
 
 
 class TlsFront:
@@ -60,7 +65,10 @@ class TlsFront:
         self._peers: dict[str, Peer] = {}
         self._listening: list[socket.socket] = []
         self._connections: set[asyncio.Task[None]] = set()
-        self._shaking_hands: dict[str, asyncio.Task[None]] = {}  # by the address at the other end; the oldest first
+        self._refusals = RefusalLog("admin_connection_refused")
+        # By connection, the address at the other end; the oldest first. Not by address, which two listeners can share.
+        self._shaking_hands: dict[asyncio.Task[None], str] = {}
+        self._strangers: dict[asyncio.Task[None], str] = {}  # have shaken hands, and no call was let through yet
 
     def peer(self, grpc_peer: str) -> Peer | None:
         """Who is on a connection that grpc calls by that name. None: nobody that is still here."""
@@ -125,51 +133,62 @@ class TlsFront:
             return
         if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
             connection.close()
-            _refused(_named(address), "too many connections")
+            self._refused(_named(address), "too many connections")
             return
         connection.setblocking(False)
         task = asyncio.create_task(self._serve(connection, _named(address)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        self._shaking_hands[_named(address)] = task
+        self._shaking_hands[task] = _named(address)
 
     def _make_room(self) -> bool:
-        """Give up the oldest handshake, or strangers who begin one and stop would keep everybody else out."""
-        for address, task in self._shaking_hands.items():
-            del self._shaking_hands[address]
-            task.cancel()
-            _refused(address, "too many connections")
-            return True
-        return False
+        """Give up a connection on which nobody was let through yet, or strangers would keep everybody else out.
+
+        The oldest of whichever is more: a flood of handshakes that stop does not push out who has just finished one,
+        nor one of strangers who finish theirs those who have yet to.
+        """
+        most = max(self._shaking_hands, self._strangers, key=len)
+        if not most:
+            return False
+        task = next(iter(most))
+        self._refused(most.pop(task), "too many connections")
+        task.cancel()
+        return True
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def _serve(self, connection: socket.socket, address: str) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
         try:
             reader, writer = await _shake_hands(connection, self._context())
         except (ConnectionResetError, BrokenPipeError):
             return  # hung up without a word: somebody looked whether the port is open
         except OSError as fault:
-            _refused(address, _in_words(fault))
+            self._refused(address, _in_words(fault))
             return
         finally:
-            self._shaking_hands.pop(address, None)
+            self._shaking_hands.pop(task, None)
         try:
             certificate = _certificate_of(writer)
         except ValueError as fault:
-            _refused(address, str(fault))
+            self._refused(address, str(fault))
             writer.close()
             return
         name = _name()
         own = self._server.parent / name
-        self._peers[name] = Peer(address, certificate)
+        self._strangers[task] = address
+        self._peers[name] = Peer(address, certificate, keep=partial(self._strangers.pop, task, None))
         try:
             await _pass_on(reader, writer, own, self._server)
         finally:
+            self._strangers.pop(task, None)
             del self._peers[name]
             own.unlink(missing_ok=True)
+
+    def _refused(self, address: str, cause: str) -> None:
+        self._refusals.write(peer=address, cause=cause)
 
 
 async def _shake_hands(
@@ -205,21 +224,19 @@ def _certificate_of(writer: asyncio.StreamWriter) -> Certificate | None:
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: Path, server: Path) -> None:
     """Pass bytes both ways until either side has ended."""
-    inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        inner.setblocking(False)
-        inner.bind(str(own))
-        await asyncio.get_running_loop().sock_connect(inner, str(server))
-        inner_reader, inner_writer = await asyncio.open_unix_connection(sock=inner, limit=CHUNK_BYTES)
+        inner_reader, inner_writer = await _connect(own, server)
     except BaseException as fault:
-        inner.close()
         writer.close()
         if not isinstance(fault, OSError):
             raise
-        return  # the server has ended
+        return  # the server has ended, or there is no file descriptor left
     pumps = [asyncio.create_task(_pump(reader, inner_writer)), asyncio.create_task(_pump(inner_reader, writer))]
     try:
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        writer.transport.abort()  # it makes room for another, and must not hold its own until it has read everything
+        raise
     finally:
         for pump in pumps:
             pump.cancel()
@@ -231,15 +248,24 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, o
                 await writer.wait_closed()
 
 
+async def _connect(own: Path, server: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection to the server from a socket of that name. Raises OSError."""
+    inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        inner.setblocking(False)
+        inner.bind(str(own))
+        await asyncio.get_running_loop().sock_connect(inner, str(server))
+        return await asyncio.open_unix_connection(sock=inner, limit=CHUNK_BYTES)
+    except BaseException:
+        inner.close()
+        raise
+
+
 async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
     with suppress(OSError):  # whoever is gone has nothing more to say, and is told nothing
         while chunk := await source.read(CHUNK_BYTES):
             sink.write(chunk)
             await sink.drain()
-
-
-def _refused(address: str, cause: str) -> None:
-    _log.warning("admin_connection_refused", peer=address, cause=cause)
 
 
 def _in_words(fault: OSError) -> str:

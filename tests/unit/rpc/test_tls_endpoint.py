@@ -1,10 +1,13 @@
 """The listener behind TLS in this process: whom it lets to the server, how it drains, and what it leaves behind."""
 
 import asyncio
+import os
+import resource
+import socket
 import ssl
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,18 +168,99 @@ async def test_who_gets_to_the_socket_behind_it_is_nobody(bench: Bench, folders:
     assert [entry["cause"] for entry in logs] == ["the connection did not come through the listener"]
 
 
-async def test_connections_without_end_do_not_get_in(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 1)
+@asynccontextmanager
+async def stranger(bench: Bench, at: Listener) -> AsyncGenerator[asyncio.StreamReader, None]:
+    """Has shaken hands without a certificate, and says no more."""
     context = ssl.create_default_context(cadata=bench.authority.bundle.decode())
     context.set_alpn_protocols(["h2"])
-    [at] = await bench.endpoint.start()
-    first, first_writer = await asyncio.open_connection(at.host, at.port, ssl=context)
-    with capture_logs() as logs, pytest.raises(ConnectionError):
-        await asyncio.open_connection(at.host, at.port, ssl=context)
+    reader, writer = await asyncio.open_connection(at.host, at.port, ssl=context)
+    try:
+        yield reader
+    finally:
+        writer.transport.abort()
 
+
+async def was_cut_off(reader: asyncio.StreamReader) -> bool:
+    """Once the listener has ended the connection. What HTTP/2 begins with may come before that."""
+    async with asyncio.timeout(TIMEOUT):
+        with suppress(ConnectionError):
+            await reader.read()
+    return True
+
+
+async def test_who_was_let_in_keeps_the_place_that_a_newcomer_would_need(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 1)
+    [at] = await bench.endpoint.start()
+    async with bench.calling(at, bench.pair) as call:
+        under_way = call()
+        await bench.held.entered.wait()
+        with capture_logs() as logs, pytest.raises(ConnectionError):
+            async with stranger(bench, at):
+                pass
+        bench.held.let_go.set()
+
+        assert await under_way == b""
+    assert [(entry["event"], entry["cause"]) for entry in logs] == [
+        ("admin_connection_refused", "too many connections")
+    ]
+
+
+async def test_strangers_who_finish_the_handshake_do_not_keep_newcomers_out(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 2)
+    bench.held.let_go.set()
+    [at] = await bench.endpoint.start()
+    async with stranger(bench, at) as first, stranger(bench, at), bench.calling(at, bench.pair) as call:
+        with capture_logs() as logs:
+            assert await call() == b""
+        assert await was_cut_off(first)
     assert [entry["cause"] for entry in logs] == ["too many connections"]
-    assert not first.at_eof()
-    first_writer.close()
+
+
+async def test_a_call_that_was_refused_keeps_no_place(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 1)
+    bench.held.let_go.set()
+    [at] = await bench.endpoint.start()
+    async with bench.calling(at, None) as call, bench.calling(at, bench.pair) as good_call:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call()
+
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        assert await good_call() == b""
+
+
+async def test_handshakes_that_stop_do_not_push_out_who_has_finished_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 3)
+    [at] = await bench.endpoint.start()
+    async with stranger(bench, at) as finished:
+        begun = [await asyncio.open_connection(at.host, at.port) for _ in range(6)]
+        assert await was_cut_off(begun[0][0])
+
+        assert not finished.at_eof()
+        for _, writer in begun:
+            writer.transport.abort()
+
+
+async def test_a_connection_ends_where_no_file_descriptor_is_left_for_its_other_half(tmp_path: Path) -> None:
+    here, there = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=here)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_one = os.dup(0)
+    os.close(next_one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+    try:
+        passing_on = tls_front._pass_on  # pyright: ignore[reportPrivateUsage] - accepting would need a descriptor too
+        await passing_on(reader, writer, tmp_path / "own", tmp_path / "server")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert writer.is_closing()
+    there.close()
 
 
 async def test_a_handshake_that_does_not_go_on_is_given_up(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
