@@ -17,7 +17,7 @@ _NO_FEED = frozenset(
 
 
 class Pauses:
-    """How long to wait between two streams: ever longer, each spread so that clients do not come back together.
+    """How long to wait between two attempts: ever longer, each spread so that clients do not come back together.
 
     Args:
         fraction: A random number from 0 to 1.
@@ -28,8 +28,17 @@ class Pauses:
         self._pause = FIRST_PAUSE_SECONDS
 
     def worked(self) -> None:
-        """The stream delivered something: the next pause is a short one."""
+        """What was tried worked: the next pause is a short one."""
         self._pause = FIRST_PAUSE_SECONDS
+
+    def lasted(self, seconds: float) -> None:
+        """A stream was over that long after it was asked for. If that is as long as a pause can be, the next is short.
+
+        Not by what it delivered: a sidecar that ends each stream after the first messages would be asked without end.
+        And waiting for a connection counts, for it spaces the attempts as a pause does.
+        """
+        if seconds >= LAST_PAUSE_SECONDS:
+            self.worked()
 
     def after(self, code: str | None) -> float:
         """Seconds to wait after a stream that ended with that status code's name. None: it ended in another way."""

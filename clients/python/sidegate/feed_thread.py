@@ -6,6 +6,8 @@ an event behind that makes grpc.aio lose those of the next loop (seen with grpci
 loop, does not wait for a busy one, and can be let go of before a fork.
 """
 
+import _thread
+import atexit
 import logging
 import threading
 import weakref
@@ -18,7 +20,7 @@ from sidegate import forking
 from sidegate.channels import CHANNEL_OPTIONS
 from sidegate.failures import failure_of
 from sidegate.feed_calls import WATCH_PATH, Pauses
-from sidegate.shared_near_cache import SharedNearCache
+from sidegate.shared_near_cache import SharedNearCache, steady_clock
 from sidegate.v1.feed_pb2 import WatchRevocationsResponse
 from sidegate.watch import Watch
 from sidegate.watch_thread import WatchThread
@@ -63,8 +65,8 @@ class Feed:
             if self._thread is None and not self._closed:
                 forking.about_to_open()
                 self._thread = _FeedThread(self._address, self.cache, self._watches)
-                # For who does not close, and when the interpreter exits. The thread does not hold this object.
-                weakref.finalize(self, self._thread.stop)
+                # For who does not close. The thread does not hold this object. At exit it is stopped by itself.
+                weakref.finalize(self, self._thread.stop_elsewhere).atexit = False
 
     def watch(self, watch: Watch) -> None:
         """Tell how a session ends, once.
@@ -137,20 +139,38 @@ class _FeedThread:
         self._stopping.set()
         self.reopen()
 
+    def stop_elsewhere(self) -> None:
+        """Ask the thread to end, in another thread. Takes no lock, so it may be called wherever garbage is collected.
+
+        That may be in the midst of any code of ours or gRPC's, and what `stop` takes may be held there: by this thread,
+        or by one that waits for what this one holds. Nor will threading.Thread do, which takes locks of its own.
+        """
+        if not self._stopping.is_set():  # reads an attribute
+            _thread.start_new_thread(self.stop, ())
+
     def join(self) -> None:
         """Wait until it has ended, for a second at most."""
         self._thread.join(STOP_SECONDS)
 
     def _run(self) -> None:
+        atexit.register(self.stop)  # who closes nothing must not have gRPC torn down with a stream open
+        try:
+            self._serve()
+        finally:
+            atexit.unregister(self.stop)
+
+    def _serve(self) -> None:
         # Channels to one address share a connection, so for a client for threads this is no second one.
         with grpc.insecure_channel(self._address, CHANNEL_OPTIONS) as channel:
             watch: grpc.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(WATCH_PATH)
             pauses = Pauses()
             while not self._stopping.is_set():
-                code = self._follow(watch, pauses)
+                opened = steady_clock()
+                code = self._follow(watch)
+                pauses.lasted(steady_clock() - opened)
                 self._stopping.wait(pauses.after(code))
 
-    def _follow(self, watch: "grpc.UnaryStreamMultiCallable[bytes, bytes]", pauses: Pauses) -> str | None:
+    def _follow(self, watch: "grpc.UnaryStreamMultiCallable[bytes, bytes]") -> str | None:
         """Read one stream to its end. The name of the status code that it ended with, if it was one."""
         self._cache.opened()
         try:
@@ -165,7 +185,6 @@ class _FeedThread:
                 if not self._cache.take(parsed):
                     break
                 self._watches.take(parsed)
-                pauses.worked()
         except grpc.RpcError as error:
             return failure_of(error).code
         except DecodeError:
