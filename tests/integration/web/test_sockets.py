@@ -6,7 +6,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sidegate import AsyncSessionClient
@@ -17,13 +16,12 @@ from websockets.sync.client import ClientConnection, connect
 from tests.fakes.postgres import Database
 from tests.integration.web import socket_app
 from tests.integration.web.deployment import deployed
-from tests.integration.web.in_process import Sent, http_scope
 from tests.integration.web.servers import WebServer, running_server
+from tests.integration.web.socket_peer import PATIENCE_SECONDS, Socket
 
 LATE_SECONDS = 0.15  # what a service is promised, from the revoke's return to the close frame at the client
 WORST_SECONDS = 3.0  # for a single one, on a machine that others load
 REVOCATIONS = 7
-PATIENCE_SECONDS = 60.0
 COMMAND = "uvicorn --app-dir . --port $PORT --workers 2 tests.integration.web.socket_app:app"
 
 
@@ -31,33 +29,6 @@ COMMAND = "uvicorn --app-dir . --port $PORT --workers 2 tests.integration.web.so
 async def client(sidecar: FakeSidecar) -> AsyncIterator[AsyncSessionClient]:
     async with AsyncSessionClient(sidecar.target, timeout=20.0) as connected:
         yield connected
-
-
-class Socket:
-    """A peer of an application's WebSocket."""
-
-    def __init__(self, app: Any, token: str) -> None:
-        self._said: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        scope = http_scope(Sent("GET", "/socket", [("Authorization", f"Bearer {token}")]))
-        scope.update(type="websocket", scheme="ws", subprotocols=[], extensions={})
-        del scope["method"]
-        self._incoming.put_nowait({"type": "websocket.connect"})
-        self.handler = asyncio.create_task(app(scope, self._incoming.get, self._said.put))
-
-    def say(self, text: str) -> None:
-        self._incoming.put_nowait({"type": "websocket.receive", "text": text})
-
-    def hang_up(self) -> None:
-        self._incoming.put_nowait({"type": "websocket.disconnect", "code": 1000})
-
-    async def hear(self) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            return await self._said.get()
-
-    async def accepted(self) -> None:
-        assert (await self.hear())["type"] == "websocket.accept"
-        assert (await self.hear())["text"] == "ada"
 
 
 async def test_a_socket_is_closed_when_its_session_is_revoked(sidecar: FakeSidecar, client: AsyncSessionClient) -> None:
