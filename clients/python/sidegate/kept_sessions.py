@@ -79,11 +79,11 @@ class KeptSessions:
             self._entries.move_to_end(question)
         return entry
 
-    def keep(self, question: Question, entry: KeptSession) -> None:
-        """Take the entry in, in place of an older one. One that is larger than all may be together is not kept."""
+    def keep(self, question: Question, entry: KeptSession) -> bool:
+        """Take the entry in, in place of an older one. False: it is larger than all may be together."""
         self.drop(question)
         if entry.size > self._max_bytes:
-            return
+            return False
         self._entries[question] = entry
         self.bytes += entry.size
         for digest in entry.digests:
@@ -91,6 +91,7 @@ class KeptSessions:
         while len(self._entries) > self._max_entries or self.bytes > self._max_bytes:
             self.drop(next(iter(self._entries)))
             self.evictions += 1
+        return True
 
     def drop(self, question: Question) -> None:
         """Forget one entry, if there is one."""

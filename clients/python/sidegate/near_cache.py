@@ -29,7 +29,8 @@ class NearCacheStatistics:
         bypassed_late: Calls while the feed, or the sidecar's own picture of the revocations, was more than 3 s old, or
             the feed had not come yet to this client's own sign-out, or to what an earlier stream had delivered.
         stored: Verdicts that were kept.
-        not_stored: Good verdicts that were not, e.g. because a revocation arrived that they may not have seen.
+        not_stored: Good verdicts that were not, e.g. because a revocation arrived that they may not have seen, or
+            because one alone takes more memory than all may.
         dropped_by_revocation: Kept verdicts that a revocation ended.
         evicted: Kept verdicts that made room for others.
         entries: How many are kept now.
@@ -119,12 +120,14 @@ class NearCache:
         self._strict += 1
 
     def keep(self, question: Question, verdict: Verdict, epoch: int, steady: float, wall: float) -> None:
-        """Keep a verdict, if the feed will say when it ends.
+        """Keep a good verdict, if the feed will say when it ends. Any other ends the one that was kept.
 
         Args:
             epoch: `epoch` as it was before the question was asked.
         """
         if not isinstance(verdict.outcome, Session):
+            # The feed may not have come yet to what the sidecar has, or what a stricter question has found.
+            self._kept.drop(question)
             return
         revision, position = verdict.evidence.revision, self._position
         if (
@@ -138,8 +141,10 @@ class NearCache:
         ):
             self._not_stored += 1
             return
-        self._kept.keep(question, KeptSession(question, verdict.outcome, self._salt))
-        self._stored += 1
+        if self._kept.keep(question, KeptSession(question, verdict.outcome, self._salt)):
+            self._stored += 1
+        else:
+            self._not_stored += 1
 
     def signed_out(self, revision: Revision) -> None:
         """Allow no hit before the feed has come to that revision: this client's own sign-out has returned it.

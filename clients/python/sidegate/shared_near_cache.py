@@ -115,7 +115,7 @@ class SharedNearCache:
             return question, cache.epoch
 
     def keep(self, pending: Pending, verdict: Verdict) -> None:
-        """Keep the sidecar's answer, if the feed will say when it ends."""
+        """Keep the sidecar's answer, if it is good and the feed will say when it ends."""
         question, epoch = pending
         with self._lock:
             self._cache.keep(question, verdict, epoch, self._steady(), self._wall())

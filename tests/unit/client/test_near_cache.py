@@ -8,7 +8,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from sidegate import Evidence, EvidenceSource, Revision, Session, Verdict
+from sidegate import (
+    Evidence,
+    EvidenceSource,
+    NextAction,
+    Rejection,
+    RejectionReason,
+    Revision,
+    Session,
+    Verdict,
+)
 from sidegate.digests import SESSION, digest_of
 from sidegate.kept_sessions import KeptSessions
 from sidegate.lateness import Lateness
@@ -113,6 +122,32 @@ def test_a_verdict_larger_than_all_may_be_is_not_kept(clocks: Clocks) -> None:
     assert find(cache, "small")
     assert not find(cache, "large")
     assert cache.statistics().entries == 1
+
+
+def test_a_verdict_larger_than_all_may_be_counts_as_not_stored(clocks: Clocks) -> None:
+    cache = fed(clocks, size=20_000)
+    keep(cache, "large", good("s-2", claims="x" * 20_000))
+    statistics = cache.statistics()
+    assert (statistics.stored, statistics.not_stored, statistics.entries) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("check_database", "fresh"),
+    [(True, None), (False, Revision("store", 1))],
+    ids=["check_database", "at_least_as_fresh"],
+)
+def test_what_a_stricter_question_found_refused_is_not_handed_out_after_it(
+    clocks: Clocks, check_database: bool, fresh: Revision | None
+) -> None:
+    cache = fed(clocks)
+    keep(cache, "t", good("s-1"))
+    keep(cache, "other", good("s-2"))
+    pending = cache.find("t", check_database, fresh, (), None, None)
+    assert isinstance(pending, tuple)
+    refused = Rejection(RejectionReason.SESSION_REVOKED, NextAction.REAUTHENTICATE, "revoked")
+    cache.keep(pending, Verdict(refused, Evidence(EvidenceSource.DATABASE, Revision("store", 1))))
+    assert not find(cache, "t")
+    assert find(cache, "other")
 
 
 def test_after_a_sign_out_nothing_is_handed_out_until_the_feed_has_come_to_it(clocks: Clocks) -> None:
