@@ -65,7 +65,7 @@ class SqliteLink:
             raise StoreUnavailable("The session store did not answer in time.") from fault
         # aiosqlite reports a connection that has been stopped by a ValueError.
         except (sqlite3.Error, OSError, ValueError) as fault:
-            raise StoreUnavailable("The session store failed.") from fault
+            raise StoreUnavailable(_wording(fault)) from fault
 
     async def close(self, *, timeout: float) -> None:
         """Let the work at hand end, then disconnect for good. A thread that hangs in the disk is left behind."""
@@ -135,6 +135,14 @@ class SqliteLink:
         if connection is not None:
             with suppress(sqlite3.Error, ValueError):  # it is being thrown away for a fault already reported
                 await connection.close()
+
+
+def _wording(fault: Exception) -> str:
+    """What may be said of it: the driver's own words could hold what the store does."""
+    # No attribute where the driver raises by itself.
+    if getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return "The session store has no space left on its disk."
+    return "The session store failed."
 
 
 def _identity(path: Path) -> tuple[int, int]:

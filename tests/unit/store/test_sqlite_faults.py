@@ -5,7 +5,7 @@ import resource
 import shutil
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -166,6 +166,45 @@ async def test_a_full_disk_is_no_success(store: SqliteStore, path: Path) -> None
     assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
     assert not facts.coverage.session_revoked
     await assert_works(store, handles=["first"])
+
+
+WRITES: dict[str, Callable[[SqliteStore], Awaitable[object]]] = {
+    "revoke_sessions": lambda store: store.revoke_sessions(ISSUER, [f"s{number}" for number in range(1000)], KEY),
+    "revoke_user": lambda store: revoke_user(store, attribution=KEY),
+    "register": lambda store: store.register([session(f"s{number}") for number in range(1000)]),
+}
+
+
+async def allow_pages(store: SqliteStore, pages: int) -> None:
+    """How large the file may be, for the connection that writes: SQLite's own full disk. At least what it is now."""
+
+    async def limit(connection: aiosqlite.Connection) -> None:
+        await connection.execute_fetchall(f"PRAGMA max_page_count = {pages}")
+
+    await store._open_links().writer.run(limit, timeout=30)  # pyright: ignore[reportPrivateUsage] - a limit is a connection's own
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_file_that_cannot_grow_takes_nothing_of_a_write_and_goes_on_when_it_can(
+    store: SqliteStore, write: Callable[[SqliteStore], Awaitable[object]]
+) -> None:
+    alive = [f"alive{number}" for number in range(1000)]
+    await store.register([session(handle) for handle in alive])
+    page = await store.read_log(1, 10)
+    await allow_pages(store, 1)
+
+    with pytest.raises(StoreUnavailable, match="no space left") as raised:
+        await write(store)
+    facts = await store.look_up([subject("first"), *map(subject, alive)])
+
+    assert isinstance(raised.value.__cause__, sqlite3.OperationalError)
+    assert raised.value.__cause__.sqlite_errorname == "SQLITE_FULL"
+    assert await store.read_log(1, 10) == page
+    assert [each.coverage.session_revoked for each in facts] == [True] + [False] * 1000
+    assert await store.get_session(ISSUER, "s1") is None
+    await write(store)  # on a new connection, which has no limit
+    assert await store.get_session(ISSUER, "alive1") is not None
+    assert (await store.revoke_sessions(ISSUER, ["last"], OPS)).newly_revoked == ("last",)
 
 
 async def test_a_key_of_a_write_that_failed_is_free(store: SqliteStore, path: Path) -> None:
