@@ -4,6 +4,7 @@ import os
 import sys
 
 EX_USAGE = 64  # sysexits.h
+EX_IOERR = 74
 OURS = ("sidegate", "sidegate_sidecar")
 
 
@@ -23,7 +24,13 @@ def main() -> int:
             "    pip install 'sidegate[sidecar]'\n"
         )
         return EX_USAGE
-    return run()
+    status = run()
+    try:
+        sys.stdout.flush()
+    except OSError:  # nobody reads it any more, or there is no room
+        status = status or EX_IOERR
+    # At once: the interpreter would wait for gRPC's threads, and they wait for as long as a client floods them.
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import structlog
 from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -21,6 +22,7 @@ DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
 ADMIN_SOCKET_MODE = 0o600  # the owner alone: whoever can open it can revoke
 SOCKET_DIRECTORY_MODE = 0o2750
 LAST_WORDS_SECONDS = 0.25  # for answers to leave, and for streams to end, once nothing else is in progress
+LETTING_GO_SECONDS = 1.0  # for connections to close; grpc goes on with one for as long as its client floods it
 
 _OPTIONS = (
     ("grpc.so_reuseport", 0),  # else a second server silently shares the port
@@ -40,6 +42,10 @@ _HEALTH_OPTIONS = (
     ("grpc.max_connection_age_ms", 60_000),
     ("grpc.max_connection_age_grace_ms", 1_000),
 )
+
+_UNFINISHED: list[grpc.aio.Server] = []  # kept until the process ends: to free one is to wait for its connections
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +116,7 @@ class Endpoint:
         """Health first, so that no new caller comes; then let calls in flight finish, for `grace` seconds at most.
 
         Streams are to end by themselves. One whose client does not read never does, whatever its handler says, and is
-        not waited for.
+        not waited for. Nor is a connection that will not close: it ends with the process.
         """
         self._health.end()
         stopping = asyncio.ensure_future(self._server.stop(grace))
@@ -121,8 +127,11 @@ class Endpoint:
             await asyncio.wait({stopping}, timeout=LAST_WORDS_SECONDS)
             if not len(self._boundary.unanswered):
                 break
-        await self._server.stop(None)
-        await stopping
+        ending = asyncio.ensure_future(self._server.stop(None))
+        _, unfinished = await asyncio.wait({stopping, ending}, timeout=LETTING_GO_SECONDS)
+        if unfinished:
+            _UNFINISHED.append(self._server)
+            _log.warning("connections_left", listeners=[str(listener) for listener in self._listeners])
         self._unlock()
 
     async def _bind(self, listener: Listener) -> Listener:

@@ -16,6 +16,7 @@ from tests.integration.floods.wire import BATCH_VERIFY
 from tests.integration.sidecar.processes import check_output
 
 SECONDS = 0.5
+LONGER_THAN_AN_END_MAY_TAKE = 60.0
 MIB = 1024 * 1024
 FLOODS = [
     *((name, "tcp") for name in ATTACKS if name not in COSTLY),
@@ -70,6 +71,16 @@ def test_a_flood_fails_no_call_of_others(under_attack: Fortress, name: str, list
 )
 def test_a_flood_of_headers_fails_no_call_of_others(under_its_own_attack: Fortress, name: str, listener: str) -> None:
     check_flood(under_its_own_attack, name, listener)
+
+
+@pytest.mark.parametrize("name", ["pings", "header bombs"])
+def test_it_ends_when_it_is_told_to_though_a_client_floods_it(under_its_own_attack: Fortress, name: str) -> None:
+    sidecar = under_its_own_attack.sidecar
+
+    with attacking(name, under_its_own_attack.prey["tcp"], under_its_own_attack.token, LONGER_THAN_AN_END_MAY_TAKE):
+        assert sidecar.stop() == 0
+
+    check_output(sidecar.log)
 
 
 def test_a_flood_of_the_worst_batches_fails_no_call_of_others(under_attack: Fortress) -> None:
