@@ -50,7 +50,7 @@ async def check_reach(caller: Caller, reaches: Iterable[Reach], look_up: LookUp)
         unknown[Subject(reach.issuer, reach.session_handle, user_id="", tenant_id="")] = None
     if not unknown:
         return
-    if not all(_can_be_registered(subject.session_handle) for subject in unknown):
+    if not all(map(_can_be_registered, unknown)):
         raise _denied(caller)
     for subject, facts in zip(unknown, await look_up(list(unknown)), strict=True):
         record = facts.record
@@ -70,9 +70,15 @@ def _includes(bound: frozenset[str] | None, name: str | None) -> bool:
     return bound is None or (name is not None and name in bound)
 
 
-def _can_be_registered(session_handle: str) -> bool:
-    """What the store may be asked about; nothing else is in it."""
-    return 0 < len(session_handle.encode()) <= MAX_NAME_BYTES and "\x00" not in session_handle
+def _can_be_registered(subject: Subject) -> bool:
+    """Whether the store may be asked about it: nothing else is in it, and at a NUL PostgreSQL fails as if it were down."""
+    issuer, handle = subject.issuer, subject.session_handle
+    return (
+        len(issuer) <= MAX_NAME_BYTES  # so many characters can be configured; a batch would repeat 4 MB for each handle
+        and 0 < len(handle.encode()) <= MAX_NAME_BYTES
+        and "\x00" not in issuer
+        and "\x00" not in handle
+    )
 
 
 def _denied(caller: Caller) -> PermissionDenied:

@@ -98,6 +98,13 @@ async def test_the_store_is_not_asked_of_what_it_cannot_hold(handle: str) -> Non
     assert register.asked == []
 
 
+@pytest.mark.parametrize("issuer", ["a\x00b", "x" * 513])
+async def test_the_store_is_not_asked_of_an_issuer_that_it_cannot_hold(issuer: str) -> None:
+    register = FakeRegister({"a": "acme"})
+    assert not await is_covered([OF_TENANT], Reach(issuer, session_handle="a"), register=register)
+    assert register.asked == []
+
+
 async def test_a_store_that_does_not_answer_is_no_refusal() -> None:
     async def fail(_: Sequence[Subject]) -> list[StoreFacts]:
         raise StoreUnavailable("the store does not answer")
