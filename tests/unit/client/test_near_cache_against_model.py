@@ -136,7 +136,8 @@ class World(RuleBasedStateMachine):
         self.sequence = 0
         self.events: list[Event] = []
         self.happened = 0  # events ever
-        self.delivered = 0  # how many of these the open stream has delivered, or was opened after
+        self.delivered = 0  # how many of these any stream has delivered, or was opened after
+        self.unread: list[Event] = []  # revocations that a sidecar behind the log has not taken in
         self.wire: deque[OnTheWire] | None = None
         self.vouched: float | None = None  # of when the last checkpoint that arrived truly told
         self.calls: list[InFlight] = []
@@ -146,7 +147,8 @@ class World(RuleBasedStateMachine):
     # The sidecar.
 
     def revision(self) -> session_pb2.Revision:
-        return session_pb2.Revision(store_id=f"store-{self.store}", sequence=self.sequence)
+        sequence = self.sequence - len(self.unread)
+        return session_pb2.Revision(store_id=f"store-{self.store}", sequence=sequence)
 
     def salt(self) -> bytes:
         return b"salt-%d" % self.store
@@ -156,18 +158,23 @@ class World(RuleBasedStateMachine):
             told: float | None = None
             if message.HasField("checkpoint"):
                 told = self.now - message.checkpoint.last_read_age.ToTimedelta().total_seconds()
-            self.wire.append(OnTheWire(message, told, self.happened))
+            # What is unread is the newest there is, but for changes of keys.
+            delivers = self.unread[0].number - 1 if self.unread else self.happened
+            self.wire.append(OnTheWire(message, told, delivers))
 
     def send_checkpoint(self, read_age: float = 0.0) -> None:
+        if self.unread:
+            read_age = max(read_age, self.now - self.unread[0].true_time)
         checkpoint = feed_pb2.FeedCheckpoint(revision=self.revision())
         checkpoint.last_read_age.FromTimedelta(timedelta(seconds=read_age))
         checkpoint.sent_time.FromNanoseconds(round((self.now + self.wall_ahead) * 1e6) * 1000)
         self.send(Response(checkpoint=checkpoint))
 
     def decide(self, ask: Ask, token: Token) -> Verdict:
-        evidence = Evidence(EvidenceSource.LOCAL, Revision(f"store-{self.store}", self.sequence))
+        revision = self.revision()
+        evidence = Evidence(EvidenceSource.LOCAL, Revision(revision.store_id, revision.sequence))
         if (
-            any(event.ends(token) for event in self.events)
+            any(event.ends(token) for event in self.events if event not in self.unread)
             or (ask.audiences and token.audience not in ask.audiences)
             or ask.tenant == "other"
             or self.now + self.wall_ahead >= self.born + token.lifetime
@@ -192,24 +199,41 @@ class World(RuleBasedStateMachine):
         subject = {"session": token.handle, "user": token.user, "tenant": token.tenant, "key": token.key}[kind]
         if not subject:
             return
+        self.catch_up()
         self.sequence += 1
         self.happen(kind, token.issuer, subject)
-        letter = {"session": SESSION, "user": USER, "tenant": TENANT, "key": b"k"}[kind]
-        digest = digest_of(self.salt(), letter, token.issuer, subject)
-        revocation = feed_pb2.FeedRevocation()
-        setattr(revocation, f"{kind}_digest", digest)
-        self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
+        self.tell(self.events[-1])
         if delivered:
             self.deliver(1000)
 
+    def tell(self, event: Event) -> None:
+        kind = cast("Kind", event.kind)
+        letter = {"session": SESSION, "user": USER, "tenant": TENANT, "key": b"k"}[kind]
+        digest = digest_of(self.salt(), letter, event.issuer, event.subject)
+        revocation = feed_pb2.FeedRevocation()
+        setattr(revocation, f"{kind}_digest", digest)
+        self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
+
+    def fall_behind(self, count: int) -> None:
+        """Another sidecar, or the same restarted, lacks the newest revocations; nothing else has happened since."""
+        newest = self.events[-count:]
+        if len(newest) == count and all(event.kind != "generation" for event in newest) and count <= self.sequence:
+            self.unread = newest
+
+    def catch_up(self) -> None:
+        while self.unread:
+            self.tell(self.unread.pop(0))
+
     @rule(issuer=st.sampled_from(ISSUERS), delivered=st.booleans())
     def change_keys(self, issuer: str, *, delivered: bool) -> None:
+        self.catch_up()
         self.happen("generation", issuer, "")
         self.send(Response(key_set_change=feed_pb2.FeedKeySetChange(issuer=issuer, generation=self.happened)))
         if delivered:
             self.deliver(1000)
 
     def restore_a_backup(self) -> None:
+        self.catch_up()
         self.store += 1
         self.sequence = 0
         self.send(Response(hello=feed_pb2.FeedHello(revision=self.revision(), digest_salt=self.salt())))
@@ -230,7 +254,7 @@ class World(RuleBasedStateMachine):
         while count and self.wire:
             count -= 1
             arrived = self.wire.popleft()
-            self.delivered = arrived.delivers
+            self.delivered = max(self.delivered, arrived.delivers)
             if arrived.complete is not None:
                 self.vouched = arrived.complete
                 self.was_set = False
@@ -248,7 +272,7 @@ class World(RuleBasedStateMachine):
         self.now += seconds
 
     @rule(
-        what=st.sampled_from(["break", "open", "restore", "late index", "set the clock"]),
+        what=st.sampled_from(["break", "open", "catch up", "restore", "late index", "set the clock"]),
         delay=st.sampled_from([0.0, 1.0, 2.9, 4.0]),
         step=st.sampled_from(STEPS),
     )
@@ -258,6 +282,8 @@ class World(RuleBasedStateMachine):
                 self.break_stream()
             case "open" if self.wire is None:
                 self.open_stream(delay)
+            case "catch up":
+                self.catch_up()
             case "restore":
                 self.restore_a_backup()
             case "late index":
@@ -402,6 +428,28 @@ class World(RuleBasedStateMachine):
             case _:
                 self.revoke(cast("Kind", what), who, delivered=True)
         self.cache.keep(pending, verdict if decided_first else self.decide(ask, token))
+
+    @rule(
+        who=st.integers(0, 3),
+        kinds=st.lists(st.sampled_from(["session", "user", "tenant", "key"]), min_size=1, max_size=2),
+        lacking=st.integers(1, 2),
+        told=st.integers(0, 2),
+    )
+    def come_upon_a_sidecar_behind(self, who: int, kinds: list[Kind], lacking: int, told: int) -> None:
+        """It still accepts what the feed has delivered, and its own feed may be read before it has caught up."""
+        self.sign_in(who)
+        for kind in kinds:
+            self.revoke(kind, who, delivered=True)
+        if self.wire is not None:
+            self.break_stream()
+        self.fall_behind(lacking)
+        self.open_stream(0.0)
+        self.deliver(1000)
+        self.call(Ask(who))
+        for _ in self.unread[:told]:
+            self.tell(self.unread.pop(0))
+            self.deliver(1000)
+            self.call(Ask(who))
 
     @invariant()
     def every_plain_hit_is_right(self) -> None:
