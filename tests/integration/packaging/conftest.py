@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import pytest
 
-from tests.integration.packaging.environments import ROOT, Environment, constraints, execute, make_environment
+from tests.integration.packaging.environments import ROOT, Environment, constraints, execute, make_environment, pip
 
 MakeOnce: TypeAlias = Callable[[str, Callable[[Path], None]], Path]
 
@@ -47,20 +47,31 @@ def wheel(make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client_only(make_once: MakeOnce, wheel: Path) -> Environment:
+def wheelhouse(make_once: MakeOnce, wheel: Path) -> Path:
+    """A folder with the wheel and all that it needs with its extras: fetched once, not for each environment."""
+
+    def download(folder: Path) -> None:
+        pins = ("-c", constraints("image.lock", folder))
+        pip("download", "--only-binary=:all:", "--dest", folder, *pins, f"{wheel}[sidecar,injector]")
+
+    return make_once("wheelhouse", download)
+
+
+@pytest.fixture(scope="session")
+def client_only(make_once: MakeOnce, wheelhouse: Path) -> Environment:
     """Where `pip install sidegate` was all that anybody did."""
 
     def install(folder: Path) -> None:
-        make_environment(folder / "env").install(wheel, "-c", constraints("sidecar.lock", folder))
+        make_environment(folder / "env").install_from(wheelhouse, "sidegate")
 
     return Environment(make_once("client", install) / "env")
 
 
 @pytest.fixture(scope="session")
-def with_sidecar(make_once: MakeOnce, wheel: Path) -> Environment:
+def with_sidecar(make_once: MakeOnce, wheelhouse: Path) -> Environment:
     """Where `pip install 'sidegate[sidecar]'` was run."""
 
     def install(folder: Path) -> None:
-        make_environment(folder / "env").install(f"{wheel}[sidecar]", "-c", constraints("sidecar.lock", folder))
+        make_environment(folder / "env").install_from(wheelhouse, "sidegate[sidecar]")
 
     return Environment(make_once("sidecar", install) / "env")

@@ -24,8 +24,11 @@ class Environment:
 
     def install(self, *arguments: str | Path) -> None:
         """Run `pip install` on it."""
-        python = self.folder / "bin/python"
-        execute(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile", *arguments)
+        pip("--python", self.folder / "bin/python", "install", "--no-compile", *arguments)
+
+    def install_from(self, wheelhouse: Path, requirement: str) -> None:
+        """Run `pip install` on it with what lies in a folder and nothing else."""
+        self.install("--isolated", "--no-index", "--find-links", wheelhouse, requirement)
 
     def distributions(self) -> set[str]:
         """The names of what is installed."""
@@ -49,6 +52,11 @@ def execute(*command: str | Path) -> None:
     """Run a command that must succeed; what it printed is the failure's message."""
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+
+
+def pip(*arguments: str | Path) -> None:
+    """Run this process's own pip."""
+    execute(sys.executable, "-m", "pip", "--quiet", *arguments)
 
 
 def make_environment(folder: Path) -> Environment:

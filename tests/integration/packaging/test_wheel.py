@@ -72,9 +72,9 @@ def test_without_the_extra_the_injector_says_how_to_get_it(client_only: Environm
     assert "Traceback" not in outcome.stderr
 
 
-def test_with_its_extra_alone_the_injector_works(wheel: Path, tmp_path: Path) -> None:
+def test_with_its_extra_alone_the_injector_works(wheelhouse: Path, tmp_path: Path) -> None:
     environment = make_environment(tmp_path / "env")
-    environment.install(f"{wheel}[injector]", "-c", constraints("image.lock", tmp_path))
+    environment.install_from(wheelhouse, "sidegate[injector]")
     (tmp_path / "pod.yaml").write_text("{apiVersion: v1, kind: Pod, spec: {containers: [{name: web, image: web}]}}")
 
     outcome = environment.run("sidegate-injector", "preview", "-f", str(tmp_path / "pod.yaml"))
