@@ -71,7 +71,7 @@ def _includes(bound: frozenset[str] | None, name: str | None) -> bool:
 
 
 def _can_be_registered(subject: Subject) -> bool:
-    """Whether the store may be asked about it: nothing else is in it, and at a NUL PostgreSQL fails as if it were down."""
+    """Whether the store may be asked about it. Nothing else is in it, and at a NUL a query fails."""
     issuer, handle = subject.issuer, subject.session_handle
     return (
         len(issuer) <= MAX_NAME_BYTES  # so many characters can be configured; a batch would repeat 4 MB for each handle
