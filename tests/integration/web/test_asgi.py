@@ -1,16 +1,19 @@
 """What FastAPI and Starlette have beyond requests: WebSockets, OpenAPI, the lifespan. And Django's async views."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import FastAPIError
 from sidegate import AsyncSessionClient
 from sidegate.integrations import starlette as starlette_integration
-from sidegate.integrations.fastapi import get_session, install, verify_session
+from sidegate.integrations.django import get_session as django_get_session
+from sidegate.integrations.django import sign_out as django_sign_out
+from sidegate.integrations.fastapi import get_session, install, sign_out_router, verify_session
 from sidegate.integrations.policy import AntiCsrf, WebPolicy
 from sidegate.testing import FakeSidecar
 from starlette.applications import Starlette
@@ -105,6 +108,22 @@ def test_openapi_shows_the_bearer_token_and_the_cookie() -> None:
     }
     assert schema["paths"]["/required"]["get"]["security"] == [{"accessToken": []}, {"sessionCookie": []}]
     assert "security" not in schema["paths"]["/by-hand"]["get"]
+
+
+def test_openapi_shows_what_the_sign_out_route_takes() -> None:
+    """By itself, too: no other route has to show the scheme first."""
+    app = FastAPI()
+    install(app, policy=BY_COOKIE)
+    app.include_router(sign_out_router("/leave"))
+
+    schema = app.openapi()
+
+    route = schema["paths"]["/leave"]["post"]
+    assert route["security"] == [{"accessToken": []}, {"sessionCookie": []}]
+    assert schema["components"]["securitySchemes"].keys() == {"accessToken", "sessionCookie"}
+    (scope,) = route["parameters"]
+    assert (scope["name"], scope["in"], scope["required"]) == ("scope", "query", False)
+    assert scope["schema"]["enum"] == ["THIS_SESSION", "ALL_SESSIONS", "OTHER_SESSIONS"]
 
 
 def test_openapi_names_no_cookie_that_the_policy_does_not() -> None:
@@ -229,3 +248,27 @@ async def test_djangos_middleware_requires_a_session_where_nothing_else_is_said(
             by_asgi = await call_asgi(django_app.asgi_application, sent)
             by_wsgi = await asyncio.to_thread(call_wsgi, django_app.wsgi_application, sent)
             assert [by_asgi.status, by_wsgi.status] == [status, status]
+
+
+@pytest.mark.parametrize("waits", [django_get_session, django_sign_out])
+async def test_what_would_hold_up_djangos_event_loop_says_so(sidecar: FakeSidecar, waits: Callable[..., Any]) -> None:
+    from django.core.exceptions import SynchronousOnlyOperation
+    from django.test import RequestFactory, override_settings
+
+    sent = RequestFactory().post("/", headers={"Authorization": f"Bearer {sidecar.issue_token()}"})
+    with override_settings(SIDEGATE_TARGET=sidecar.target):
+        with pytest.raises(SynchronousOnlyOperation, match="sync_to_async"):
+            waits(sent)
+
+        assert await sync_to_async(waits)(sent)
+
+
+@pytest.mark.parametrize("setting", [{"SIDEGATE_POLICY": "supertokens"}, {"SIDEGATE_TIMEOUT": "1.0"}], ids=str)
+async def test_a_setting_of_the_wrong_type_is_named(sidecar: FakeSidecar, setting: dict[str, str]) -> None:
+    from django.core.exceptions import ImproperlyConfigured
+    from django.test import RequestFactory, override_settings
+
+    sent = RequestFactory().get("/", headers={"Authorization": f"Bearer {sidecar.issue_token()}"})
+    (name,) = setting
+    with override_settings(SIDEGATE_TARGET=sidecar.target, **setting), pytest.raises(ImproperlyConfigured, match=name):
+        await sync_to_async(django_get_session)(sent)

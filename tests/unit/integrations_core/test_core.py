@@ -84,6 +84,13 @@ def test_what_cannot_stand_in_a_header_is_a_mistake(make: Callable[[], object]) 
         make()
 
 
+@pytest.mark.parametrize("rule", ["VIA_TOKEN", "VIA_CUSTOM_HEADER", "none", "", None, True])
+def test_a_rule_that_there_is_not_is_a_mistake_and_no_absence_of_rules(rule: Any) -> None:
+    for make in (WebPolicy, WebPolicy.supertokens):
+        with pytest.raises(ValueError, match="one of TOKEN, CUSTOM_HEADER, NONE"):
+            make(anti_csrf=rule)
+
+
 @pytest.mark.parametrize("name", ["Accept", "content-type", "Origin", "Cookie", "Authorization", "Sec-Fetch-Site"])
 def test_a_header_that_other_sites_can_have_sent_is_no_proof(name: str) -> None:
     """Fetch standard: "CORS-safelisted request-header", "forbidden request-header"."""

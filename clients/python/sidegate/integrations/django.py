@@ -30,8 +30,10 @@ from sidegate.verdicts import Session, SignOutScope
 try:
     import asgiref.sync
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
     from django.core.handlers.asgi import ASGIRequest
     from django.http import HttpRequest, HttpResponse, JsonResponse
+    from django.utils.asyncio import async_unsafe
     from django.views import View
     from django.views.decorators.csrf import csrf_exempt
     from django.views.decorators.http import require_POST
@@ -146,6 +148,7 @@ def get_session(
     audiences: Sequence[str] = ...,
     tenant_id: str | None = ...,
 ) -> Session | None: ...
+@async_unsafe
 def get_session(
     request: HttpRequest,
     *,
@@ -155,9 +158,13 @@ def get_session(
     audiences: Sequence[str] = (),
     tenant_id: str | None = None,
 ) -> Session | None:
-    """Whose session a request belongs to, for sync views. None: it brings no token, and none is required.
+    """Whose session a request belongs to. None: it brings no token, and none is required.
 
-    The arguments are those of `route_rules`. What it raises is answered by `VerifySessionMiddleware`.
+    The arguments are those of `route_rules`. What it raises is answered by `VerifySessionMiddleware`. It waits, so an
+    async view calls it by `sync_to_async`.
+
+    Raises:
+        SynchronousOnlyOperation: Of Django, where it would hold up an event loop.
     """
     rules = guard.route_rules(
         check_database=check_database,
@@ -169,8 +176,11 @@ def get_session(
     return guard.get_session(_clients()[0], _incoming(request), _policy(), rules)
 
 
+@async_unsafe
 def sign_out(request: HttpRequest, scope: SignOutScope | str | None = None) -> HttpResponse:
-    """End sessions of the user who sends the request; the answer to send. As docs/web-frameworks.md says."""
+    """End sessions of the user who sends the request; the answer to send. As docs/web-frameworks.md says. It waits, as
+    `get_session` does.
+    """
     return _response_from(signing_out.sign_out(_clients()[0], _incoming(request), _policy(), scope))
 
 
@@ -229,7 +239,11 @@ def _is_async_dispatch(view: Callable[..., Any] | None) -> bool:
 
 def _policy() -> WebPolicy:
     policy = getattr(settings, "SIDEGATE_POLICY", None)
-    return WebPolicy() if policy is None else cast("WebPolicy", policy)
+    if policy is None:
+        return WebPolicy()
+    if not isinstance(policy, WebPolicy):
+        raise ImproperlyConfigured("SIDEGATE_POLICY must be a sidegate.integrations.policy.WebPolicy")
+    return policy
 
 
 def _clients() -> tuple[SessionClient, AsyncSessionClient]:
@@ -238,6 +252,8 @@ def _clients() -> tuple[SessionClient, AsyncSessionClient]:
     """
     target = getattr(settings, "SIDEGATE_TARGET", None)
     timeout = getattr(settings, "SIDEGATE_TIMEOUT", 1.0)
+    if not isinstance(timeout, (int, float)):
+        raise ImproperlyConfigured("SIDEGATE_TIMEOUT must be a number of seconds")
     wanted = resolve_target(target, SESSION_TARGET_VARIABLE, SESSION_TARGET), timeout
     clients = _kept.get(wanted)
     if clients is None:

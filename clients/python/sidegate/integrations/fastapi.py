@@ -8,20 +8,22 @@ async def orders(session: Annotated[Session, Depends(verify_session(check_databa
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from sidegate.async_session_client import AsyncSessionClient
 from sidegate.integrations import guard
 from sidegate.integrations.extras import missing
 from sidegate.integrations.policy import WebPolicy
 from sidegate.integrations.requirements import Requirements
-from sidegate.verdicts import Session
+from sidegate.verdicts import Session, SignOutScope
 
 try:
-    from fastapi import APIRouter, FastAPI
+    import fastapi.security
+    from fastapi import APIRouter, Depends, FastAPI, Query
     from fastapi.openapi.models import HTTPBearer
     from fastapi.security.base import SecurityBase
-    from starlette.requests import HTTPConnection
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import Response
 except ModuleNotFoundError as error:
     raise missing(error, "fastapi") from error
 
@@ -30,7 +32,6 @@ from sidegate.integrations.starlette import (
     Installation,
     get_session,
     sign_out,
-    sign_out_endpoint,
     until_session_ends,
 )
 
@@ -46,6 +47,11 @@ __all__ = [
 
 _BEARER = "accessToken"
 _COOKIE = "sessionCookie"
+_SCOPE = Query(
+    description="Which sessions end. None: this one.",
+    # A str with a list, for of an enum FastAPI would answer for itself what we answer with UNKNOWN_SCOPE.
+    json_schema_extra={"enum": list(SignOutScope)},
+)
 
 
 class SessionDependency(SecurityBase):
@@ -100,10 +106,16 @@ def install(
 
 def sign_out_router(path: str = "/sign-out") -> APIRouter:
     """A router with one route: POST, and the query parameter `scope` names the scope (none: this session)."""
-    router = APIRouter()
-    router.add_api_route(
-        path, sign_out_endpoint, methods=["POST"], response_model=None, summary="Sign out", tags=["session"]
-    )
+    # Answers no request: it is what shows the route in OpenAPI as one that wants a token.
+    bearer = fastapi.security.HTTPBearer(bearerFormat="JWT", scheme_name=_BEARER, auto_error=False)
+    router = APIRouter(dependencies=[Depends(bearer)])
+
+    @router.post(path, response_model=None, summary="Sign out", tags=["session"])
+    async def sign_out_route(  # pyright: ignore[reportUnusedFunction] # the router knows it
+        request: Request, scope: Annotated[str | None, _SCOPE] = None
+    ) -> Response:
+        return await sign_out(request, scope)
+
     return router
 
 

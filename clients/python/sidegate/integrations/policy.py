@@ -89,7 +89,7 @@ class WebPolicy:
         sign_out_headers: More response headers of a sign-out that ended this session, e.g. for a front end.
 
     Raises:
-        ValueError: A name or value cannot stand in a header, or `custom_header` proves nothing.
+        ValueError: A name or value cannot stand in a header, `anti_csrf` is no rule, or `custom_header` proves nothing.
     """
 
     cookie: str | None = None
@@ -105,6 +105,8 @@ class WebPolicy:
         for name in (self.anti_csrf_header, self.custom_header, *(name for name, _ in self.sign_out_headers)):
             if not _TOKEN.fullmatch(name):
                 raise ValueError(f"{name!r} cannot be the name of a header")
+        if self.anti_csrf not in tuple(AntiCsrf):  # e.g. SuperTokens' "VIA_TOKEN": no rule would mean no protection
+            raise ValueError(f"anti_csrf must be one of {', '.join(AntiCsrf)}")
         if _SENT_FOR_ANY_SITE.fullmatch(self.custom_header):
             raise ValueError(f"custom_header must not be {self.custom_header}: other sites can have it sent, too")
         if not all(
