@@ -45,6 +45,7 @@ class Watch:
         self.seen = session.evidence.revision
         self.doubt: SessionEndReason | None = None  # what it ends with if nobody can be asked
         self.digests: tuple[tuple[SessionEndReason, bytes], ...] = ()
+        self.is_over = False  # told, or stopped
 
 
 class Expiries:

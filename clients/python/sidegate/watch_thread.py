@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 import grpc
@@ -44,6 +45,7 @@ class WatchThread:
         self._address = address
         self._wall = wall
         self._watches = SessionWatches()
+        self._stopped: deque[Watch] = deque()  # to be let go of under the lock
         self._changed = threading.Condition()
         self._closed = False
         self._stopping = False
@@ -64,6 +66,7 @@ class WatchThread:
             follow: Sees that the feed is there. Called about every second. Held only while there are watches.
         """
         with self._changed:
+            self._let_go()
             if self._thread is None and len(self._watches) and not self._stopping:
                 thread = threading.Thread(target=self._run, args=(follow,), name="sidegate-watches", daemon=True)
                 thread.start()
@@ -71,15 +74,20 @@ class WatchThread:
             self._changed.notify_all()
 
     def remove(self, watch: Watch) -> None:
-        """Watch no more. It is not told any more, unless that is just happening."""
-        with self._changed:
-            self._watches.remove(watch)
-            self._changed.notify_all()
+        """Watch no more. It is not told any more, unless that is just happening.
+
+        Takes no lock, for it may be called wherever garbage is collected: at the end of a generator that nobody closed.
+        That may be in the midst of what is done under the lock, or under one of gRPC's.
+        """
+        if not watch.is_over:
+            watch.is_over = True
+            self._stopped.append(watch)
 
     def close(self) -> None:
         """End all watches, and take no other. Waits until they are told, for a second at most."""
         with self._changed:
             self._closed = True
+            self._let_go()
             self._watches.end_all(ClientClosed("the client was closed"))
         self._join()
 
@@ -98,6 +106,7 @@ class WatchThread:
     def request(self) -> bytes:
         """What the next stream is to be asked for."""
         with self._changed:
+            self._let_go()
             revision = self._watches.resume_from()
         if revision is None:
             return WATCH_REQUEST
@@ -113,6 +122,11 @@ class WatchThread:
         """The stream has ended."""
         with self._changed:
             self._watches.broke()
+
+    def _let_go(self) -> None:
+        """Forget what was stopped. Under the lock."""
+        while self._stopped:
+            self._watches.remove(self._stopped.popleft())
 
     def _join(self) -> None:
         """Wait until the thread has seen that it is to end, for a second at most."""
@@ -145,6 +159,7 @@ class WatchThread:
             while True:
                 asked: list[tuple[Watch, VerifyRequest]] = []
                 with self._changed:
+                    self._let_go()
                     self._watches.expire(self._wall())
                     ends = self._watches.ends()
                     if not ends:
@@ -203,6 +218,9 @@ def _outcomes(
 
 
 def _tell(watch: Watch, end: WatchEnd) -> None:
+    if watch.is_over:
+        return
+    watch.is_over = True
     try:
         watch.tell(end)
     # Not even SystemExit, which would end this thread and nothing else.

@@ -318,6 +318,30 @@ def test_a_feed_that_stalls_is_noticed_although_nobody_calls(
         server.wait_for_stream(2)
 
 
+def test_a_watch_can_be_stopped_by_whom_the_garbage_collector_runs_in(
+    client: SessionClient, server: FeedServer
+) -> None:
+    """As the end of a generator that nobody closed is; and that may hold the lock of all watches."""
+    stopped, other = Told(), Told()
+    stopping = watch(client, "s-1", stopped)
+    watch(client, "s-2", other)
+    server.wait_for_stream(1)
+    feed: dict[str, Feed] = vars(client)
+    watches: dict[str, WatchThread] = vars(feed["_feed"])
+    lock: threading.Condition = vars(watches["_watches"])["_changed"]
+    thread = threading.Thread(target=stopping.stop, daemon=True)
+    with lock:
+        thread.start()
+        thread.join(PATIENCE_SECONDS)
+        was_stopped = not thread.is_alive()
+    assert was_stopped
+    server.revoke("s-1")
+    server.revoke("s-2")
+    assert other.next() == REVOKED
+    assert stopped.empty()
+    until(lambda: not watchers())
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which says that it was told of
 def test_watches_that_nobody_can_serve_any_more_end(
     client: SessionClient, server: FeedServer, monkeypatch: pytest.MonkeyPatch
