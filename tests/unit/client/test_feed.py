@@ -212,6 +212,29 @@ def test_a_sidecar_that_comes_back_feeds_again(twins: Twins, tmp_path: Path) -> 
     server.stop()
 
 
+def test_a_sidecar_that_comes_back_behind_the_log_brings_nothing_back_that_was_revoked(
+    twins: Twins, tmp_path: Path
+) -> None:
+    address = f"unix://{tmp_path / 's'}"
+    server = FeedServer(address)
+    with twins.session_client(address, timeout=20.0) as client:
+        fill(client)
+        server.revoke("s-1")
+        until(client, lambda now: now.dropped_by_revocation == 1)
+        before = client.near_cache_statistics()
+        server.stop()
+        server = FeedServer(address)  # which knows of no revocation, and says so
+        server.wait_for_stream(1)
+        until(client, lambda now: now.bypassed_late >= before.bypassed_late + 300 or now.hits > before.hits, "s-1")
+        now = client.near_cache_statistics()
+        assert (now.hits, now.entries) == (before.hits, 0)
+        server.revoke("s-1")
+        until(client, lambda now: now.hits > before.hits, "s-2")
+        with pytest.raises(SessionRejected):
+            client.verify("s-1")
+    server.stop()
+
+
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNIMPLEMENTED], ids=["no store", "older sidecar"]
 )
