@@ -141,6 +141,36 @@ async def test_a_user_with_many_watermarks_is_answered_by_the_newest(filled: Dat
     assert touched["revocation_log"]["idx_tup_fetch"] - before <= 5
 
 
+MANY_SESSIONS = """
+INSERT INTO sidegate.sessions
+SELECT 'https://issuer.example', 's' || n, 'ada', 'red', n, 4000000000000000 + n FROM generate_series(1, 2000) AS n
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "whose"),
+    [(postgres_revoking.REVOKE_SESSIONS_OF_USER, "ada"), (postgres_revoking.REVOKE_SESSIONS_OF_TENANT, "red")],
+    ids=["a user's", "a tenant's"],
+)
+async def test_many_sessions_end_at_a_price_for_each_even_by_plans_of_an_empty_database(
+    database: Database, statement: str, whose: str
+) -> None:
+    """Not for each of them that was logged before it, which would be two million."""
+    async with database.connect() as connection:
+        await connection.execute("ALTER TABLE sidegate.sessions SET (autovacuum_enabled = off)")
+        await connection.execute(MANY_SESSIONS)
+        await connection.execute("BEGIN")
+
+        status = await connection.execute(statement, 1, ISSUER, whose, None, None, 1, 1, "ops", "", None)
+
+        read = await connection.fetchval(
+            "SELECT pg_stat_get_xact_tuples_returned('sidegate.revoked_sessions'::regclass)"
+            " + pg_stat_get_xact_tuples_returned('sidegate.revocation_log'::regclass)"
+        )
+    assert status == "INSERT 0 2000"
+    assert read <= 2000
+
+
 async def buffers(connection: Connection, handle: str = "s1") -> int:
     """How many pages a look-up of that session of Ada's touches."""
     asked = f"sidegate.look_up('{{{ISSUER}}}', '{{{handle}}}', '{{ada}}', '{{t1}}', '{{k1}}')"
