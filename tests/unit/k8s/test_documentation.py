@@ -61,3 +61,10 @@ def test_every_link_leads_somewhere(link: str) -> None:
     text = (Path(k8s.ROOT) / "docs" / page).read_text()
 
     assert not heading or re.search(rf"^#+ {heading}$", text, re.MULTILINE | re.IGNORECASE)
+
+
+def test_a_rollout_is_waited_for_one_workload_at_a_time() -> None:
+    waits = re.findall(r"rollout status (.+)", PAGE)
+
+    # Of two an older kubectl says that it "is only supported on individual resources".
+    assert {f"deployment/{workload['metadata']['name']}" for workload in k8s.of_kind("Deployment")} > set(waits) > set()
