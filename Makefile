@@ -20,7 +20,7 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hash
 INSTALL_PROJECT := -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 
 .PHONY: help run example-fastapi example-flask example-django example-django-wsgi test test-forks lint format types \
-	proto proto-check proto-baseline lock fuzz bench image sbom clean
+	mypy pyright proto proto-check proto-baseline lock fuzz bench image sbom clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,7 +48,8 @@ example-django-wsgi: PORT ?= 8003
 example-django-wsgi: $(VENV)/.examples ## The same with Django under WSGI, on PORT (8003)
 	@$(BIN)/gunicorn --chdir $(EXAMPLES)/django_app --bind 127.0.0.1:$(PORT) --workers 3 --preload project:wsgi
 
-test: lint types proto-check ## Run all that CI runs: checks, then every test
+test: ## Run all that CI runs: checks, two at a time, then every test
+	@$(MAKE) --no-print-directory --jobs 2 pyright mypy lint proto-check
 	$(BIN)/pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 test-forks: $(VENV)/.dev ## Fork processes that have used the client, FORKS times (20) in each way; `make test` does 3
@@ -66,9 +67,13 @@ format: $(VENV)/.dev ## Format the code and mend what can be mended
 	$(BIN)/ruff format
 	$(BIN)/buf format protos --write
 
-types: $(VENV)/.dev ## Check the types, with both type checkers
+types: mypy pyright ## Check the types, with both type checkers
+
+mypy: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy tools
+
+pyright: $(VENV)/.dev
 	$(BIN)/pyright
 
 proto: $(PROTO_VENV)/.installed ## Regenerate the client's code from the protos
