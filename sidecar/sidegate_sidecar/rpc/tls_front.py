@@ -8,6 +8,7 @@ the peer, and by which its client certificate is found again.
 """
 
 import asyncio
+import resource
 import secrets
 import socket
 import ssl
@@ -25,6 +26,7 @@ from sidegate_sidecar.rpc.refusals import RefusalLog
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
+DESCRIPTORS_PER_CONNECTION = 3  # to the client, and both ends of the socket to the server
 BACKLOG = 128
 CHUNK_BYTES = 64 * 1024
 CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
@@ -131,7 +133,7 @@ class TlsFront:
             loop.remove_reader(listening)
             loop.call_later(BREATH_SECONDS, self._accept_again, listening)
             return
-        if len(self._connections) >= MAX_CONNECTIONS and not self._make_room():
+        if len(self._connections) >= _places() and not self._make_room():
             connection.close()
             self._refused(_named(address), "too many connections")
             return
@@ -206,6 +208,14 @@ async def _shake_hands(
         ssl_shutdown_timeout=CLOSING_SECONDS,
     )
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+def _places() -> int:
+    """How many connections there may be. They take half of the file descriptors that the process may have at most:
+    without one nobody could come, or verify, or ask the store, and nobody would be made to give way.
+    """
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)  # RLIM_INFINITY is negative
+    return MAX_CONNECTIONS if descriptors < 0 else min(MAX_CONNECTIONS, descriptors // 2 // DESCRIPTORS_PER_CONNECTION)
 
 
 def _name() -> str:
