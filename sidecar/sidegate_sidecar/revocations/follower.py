@@ -133,7 +133,7 @@ class LogFollower:
             ForeignRevision: It belongs to another store than the one that the log comes from.
         """
         if not self._has_reached(wanted):
-            await self.read_back(wanted, timeout)
+            await self._reach_by_reading(wanted, timeout)
 
     async def read_back(self, written: Revision, timeout: float) -> None:
         """As `reach`, for whoever has just written up to there: by a reading that begins after this call, even if the
@@ -141,12 +141,22 @@ class LogFollower:
 
         After a failover that lost the end of the log, or a restored backup, the same sequences are handed out again,
         perhaps before anybody has read that log: what the index has by that number is then another entry.
+
+        Raises:
+            RevisionNotReached: Not within `timeout` seconds; or the log turned out to be set back, and so the revision
+                is one of no store any more. What was written is in the log.
         """
+        try:
+            await self._reach_by_reading(written, timeout)
+        except ForeignRevision as finding:
+            raise RevisionNotReached("the revocation log was found set back just now; ask again") from finding
+
+    async def _reach_by_reading(self, wanted: Revision, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
                 await self._catch_up()
-                while not self._has_reached(written):
-                    if self._index is not None and self._index.revision.store_id != written.store_id:
+                while not self._has_reached(wanted):
+                    if self._index is not None and self._index.revision.store_id != wanted.store_id:
                         raise ForeignRevision("the revision belongs to another store than this sidecar's")
                     await self._caught_up.wait()
         except (TimeoutError, StoreUnavailable) as failure:

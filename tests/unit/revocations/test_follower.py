@@ -928,7 +928,7 @@ async def test_what_was_written_after_a_failover_is_not_taken_for_what_had_its_n
     log.append(10)
     async with following(log) as follower:
         written = _set_back_by_a_failover(log)
-        with pytest.raises(ForeignRevision):
+        with pytest.raises(RevisionNotReached, match="set back"):
             await follower.read_back(written, 10)
         assert log.store_id != written.store_id
         assert is_picture_of(log, follower.index)
