@@ -30,19 +30,21 @@ print("ready", flush=True)
 sys.stdin.read()
 """
 
-# What kubelet does for a gRPC probe: one Check, in the clear. It prints the status, or the code of the failure.
+# What kubelet does for a gRPC probe: one Check, in the clear, by a connection of its own. For each line that names a
+# target, a timeout and a service it prints the status, or the code of the failure.
 KUBELET = """
 import sys, grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-target, service, timeout = sys.argv[1:]
-with grpc.insecure_channel(target) as channel:
-    check = health_pb2_grpc.HealthStub(channel).Check
-    try:
-        answer = check(health_pb2.HealthCheckRequest(service=service), timeout=float(timeout))
-    except grpc.RpcError as failure:
-        print(failure.code().name)
-    else:
-        print(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+for line in sys.stdin:
+    target, timeout, service = line.rstrip().split("|")
+    with grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        try:
+            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=float(timeout))
+        except grpc.RpcError as failure:
+            print(failure.code().name, flush=True)
+        else:
+            print(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status), flush=True)
 """
 
 # Listens on a port of the pod's loopback for something on the host that has a Unix socket: those have no network.
@@ -105,6 +107,12 @@ class Sandbox:
         assert self._pause.stdout is not None
         assert self._pause.stdout.readline() == b"ready\n"
         self._network = f"--net=/proc/{self._pause.pid}/ns/net"
+        self._kubelet = subprocess.Popen(
+            [NSENTER, self._network, sys.executable, "-I", "-c", KUBELET],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self._started: list[subprocess.Popen[bytes]] = []
 
     def container(self, name: str) -> Mapping[str, Any]:
@@ -151,15 +159,15 @@ class Sandbox:
         """Probe a container as its manifest says and kubelet does, at the pod's address. `SERVING` is a success."""
         said = self.container(name)[probe]
         action = said["grpc"]
-        arguments = (f"{POD_ADDRESS}:{action['port']}", action.get("service", ""), str(said["timeoutSeconds"]))
-        answer = subprocess.run(
-            [NSENTER, self._network, sys.executable, "-I", "-c", KUBELET, *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=PATIENCE_SECONDS,
+        assert self._kubelet.stdin is not None
+        assert self._kubelet.stdout is not None
+        self._kubelet.stdin.write(
+            f"{POD_ADDRESS}:{action['port']}|{said['timeoutSeconds']}|{action.get('service', '')}\n"
         )
-        return answer.stdout.strip()
+        self._kubelet.stdin.flush()
+        answer = self._kubelet.stdout.readline()
+        assert answer, "whoever probes has ended"
+        return answer.strip()
 
     def relay(self, port: int, path: Path) -> None:
         """Let the pod's containers reach a server on the host by a port of their loopback."""
@@ -176,8 +184,9 @@ class Sandbox:
         for process in self._started:
             process.kill()
             process.wait()
-        self._pause.kill()
-        self._pause.communicate()
+        for process in (self._kubelet, self._pause):
+            process.kill()
+            process.communicate()
 
     def _make_volume(self, volume: Mapping[str, Any], config_maps: Texts, secrets: Texts) -> Path:
         path = self.folder / "volumes" / volume["name"]
