@@ -94,6 +94,18 @@ HOSTILE = "x\x1b[2J\x9b31m\u202ey[red]:bomb:"
 HARMLESS = "x\\x1b[2J\\x9b31m\\u202ey[red]:bomb:"
 
 
+@pytest.fixture(scope="module")
+def hostile_entries(dev: DevelopmentSidecar) -> None:
+    """A session and a user with such names, and what has revoked them."""
+    for arguments in (
+        ("sessions", "register", HOSTILE, HOSTILE),
+        ("revoke", "session", HOSTILE, "--reason", HOSTILE),
+        ("revoke", "user", HOSTILE),
+    ):
+        assert admin(dev, *arguments)[0] == OK
+
+
+@pytest.mark.usefixtures("hostile_entries")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -114,12 +126,6 @@ HARMLESS = "x\\x1b[2J\\x9b31m\\u202ey[red]:bomb:"
 def test_no_admin_command_sends_a_terminal_what_it_would_obey(
     dev: DevelopmentSidecar, arguments: tuple[str, ...]
 ) -> None:
-    if arguments[0] == "sessions":
-        admin(dev, "sessions", "register", HOSTILE, HOSTILE)
-    else:
-        admin(dev, "revoke", "session", HOSTILE, "--reason", HOSTILE)
-        admin(dev, "revoke", "user", HOSTILE)
-
     status, printed = admin(dev, *arguments)
 
     assert status == OK, printed
