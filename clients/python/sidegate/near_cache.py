@@ -59,7 +59,7 @@ class NearCache:
 
     A new stream may stand behind an earlier one: another sidecar serves it, or the same has been restarted. What that
     one has delivered its sidecar would still accept, and so nothing is kept or handed out until the stream has come as
-    far. One that never does is late before long.
+    far. One that never does is late before long; or the log has lost its end unnoticed, and every call is asked.
 
     Answers of a database (`check_database`) are kept too, for the sidecar decides all else as for any other question,
     its revocation index included: whoever asks less would have been told the same.

@@ -63,7 +63,8 @@ class WatchThread:
         """Start the thread, unless it runs or there is nothing to do.
 
         Args:
-            follow: Sees that the feed is there. Called about every second. Held only while there are watches.
+            follow: Sees that the feed is there. Called about every second. Held only while there are watches, and for
+                about a second after the last was stopped.
         """
         with self._changed:
             self._let_go()
