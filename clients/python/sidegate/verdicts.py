@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 
 class RejectionReason(StrEnum):
@@ -132,6 +132,13 @@ class Session:
         values.update(self.__dict__)
         values.pop("claims", None)
         return copied
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> NoReturn:
+        """What pydantic asks for before it makes one of foreign data. FastAPI does so of a request's body, for a route
+        whose parameter lacks its `Depends`: then whoever calls it would be whoever they say.
+        """
+        raise TypeError("a Session is not made of foreign data; in FastAPI it comes from Depends(verify_session())")
 
 
 @dataclass(frozen=True, slots=True)

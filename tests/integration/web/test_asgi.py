@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Annotated, Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import FastAPIError
-from sidegate import AsyncSessionClient
+from sidegate import AsyncSessionClient, Session
 from sidegate.integrations import starlette as starlette_integration
 from sidegate.integrations.django import get_session as django_get_session
 from sidegate.integrations.django import sign_out as django_sign_out
@@ -97,6 +98,27 @@ def test_what_is_no_dependency_is_refused_as_one_before_any_request(function: An
 
         @app.get("/")
         async def orders(session: Annotated[Any, Depends(function)]) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [Session, Session | None, Annotated[Session, verify_session()], Annotated[Session, "anything"], list[Session]],
+    ids=["bare", "optional", "without Depends", "annotated", "in a list"],
+)
+def test_a_route_that_would_take_its_session_from_the_body_is_refused_before_any_request(parameter: Any) -> None:
+    """A dataclass that is no dependency is the body, by FastAPI's rules: its sender would be whoever they say."""
+    app = FastAPI()
+
+    dependency: Any = verify_session()
+
+    async def bare(session: Any) -> None: ...
+
+    async def defaulted(session: Any = dependency) -> None: ...
+
+    for route in (bare, defaulted):
+        route.__annotations__["session"] = parameter
+        with pytest.raises(TypeError, match=r"Depends\(verify_session\(\)\)"):
+            app.post("/")(route)
 
 
 def test_openapi_shows_the_bearer_token_and_the_cookie() -> None:
@@ -250,25 +272,36 @@ async def test_djangos_middleware_requires_a_session_where_nothing_else_is_said(
             assert [by_asgi.status, by_wsgi.status] == [status, status]
 
 
-@pytest.mark.parametrize("waits", [django_get_session, django_sign_out])
-async def test_what_would_hold_up_djangos_event_loop_says_so(sidecar: FakeSidecar, waits: Callable[..., Any]) -> None:
-    from django.core.exceptions import SynchronousOnlyOperation
-    from django.test import RequestFactory, override_settings
+@pytest.fixture
+def django_request(sidecar: FakeSidecar) -> Any:
+    """One that brings a token, once Django has its settings."""
+    import_module("tests.integration.web.django_app")
+    from django.test import RequestFactory
 
-    sent = RequestFactory().post("/", headers={"Authorization": f"Bearer {sidecar.issue_token()}"})
+    return RequestFactory().post("/", headers={"Authorization": f"Bearer {sidecar.issue_token()}"})
+
+
+@pytest.mark.parametrize("waits", [django_get_session, django_sign_out])
+async def test_what_would_hold_up_djangos_event_loop_says_so(
+    sidecar: FakeSidecar, django_request: Any, waits: Callable[..., Any]
+) -> None:
+    from django.core.exceptions import SynchronousOnlyOperation
+    from django.test import override_settings
+
     with override_settings(SIDEGATE_TARGET=sidecar.target):
         with pytest.raises(SynchronousOnlyOperation, match="sync_to_async"):
-            waits(sent)
+            waits(django_request)
 
-        assert await sync_to_async(waits)(sent)
+        assert await sync_to_async(waits)(django_request)
 
 
 @pytest.mark.parametrize("setting", [{"SIDEGATE_POLICY": "supertokens"}, {"SIDEGATE_TIMEOUT": "1.0"}], ids=str)
-async def test_a_setting_of_the_wrong_type_is_named(sidecar: FakeSidecar, setting: dict[str, str]) -> None:
+async def test_a_setting_of_the_wrong_type_is_named(
+    sidecar: FakeSidecar, django_request: Any, setting: dict[str, str]
+) -> None:
     from django.core.exceptions import ImproperlyConfigured
-    from django.test import RequestFactory, override_settings
+    from django.test import override_settings
 
-    sent = RequestFactory().get("/", headers={"Authorization": f"Bearer {sidecar.issue_token()}"})
     (name,) = setting
     with override_settings(SIDEGATE_TARGET=sidecar.target, **setting), pytest.raises(ImproperlyConfigured, match=name):
-        await sync_to_async(django_get_session)(sent)
+        await sync_to_async(django_get_session)(django_request)
