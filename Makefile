@@ -10,7 +10,8 @@ PROTO_VENV := .venv-proto
 FUZZ_VENV := .venv-fuzz
 BIN := $(VENV)/bin
 
-PYTEST_WORKERS ?= 2
+# For two cores: a quarter of its time a worker waits for a deadline, or for a process to start.
+PYTEST_WORKERS ?= 3
 PYTEST_ARGS ?=
 ARGS ?=
 FUZZ_SECONDS ?= 60
