@@ -2,9 +2,10 @@
 
 import asyncio
 import gc
+import resource
 import signal
 from collections.abc import Awaitable, Callable, Container, Coroutine, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -197,6 +198,7 @@ async def run_until_signalled(settings: Settings, started: Callable[[Listening],
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, signalled.set)
     keep_what_was_imported()
+    use_all_file_descriptors()
     sidecar = Sidecar(settings, signalled.set)
     listening = await sidecar.start()
     try:
@@ -217,6 +219,13 @@ def keep_what_was_imported() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def use_all_file_descriptors() -> None:
+    """Raise the soft limit, often 1,024, to the hard one: a connection takes one descriptor, and through TLS three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError):  # macOS has an end where it says that there is none
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _feed(feed: RevocationFeed | None, *, snapshots: bool) -> Service:

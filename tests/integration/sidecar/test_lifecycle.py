@@ -1,5 +1,6 @@
 """Health, the modes of the sockets, and the end: NOT_SERVING first, calls in flight finish, exit 0 in time."""
 
+import resource
 import signal
 import sqlite3
 import stat
@@ -211,3 +212,15 @@ def _hang_and_stop(sidecar: Sidecar, folder: Path) -> None:
             assert isinstance(call.exception(), grpc.RpcError)
         finally:
             lock.close()
+
+
+def test_it_may_have_as_many_connections_as_the_hard_limit_on_file_descriptors_leaves(
+    folder: Path, settings: dict[str, str]
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        with running_sidecar(folder, **settings) as sidecar:
+            assert resource.prlimit(sidecar.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
