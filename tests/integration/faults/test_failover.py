@@ -47,7 +47,7 @@ async def stop_replicating(primary: Database, copy: Database) -> None:
                 await asyncio.sleep(0.01)
             await behind.execute("ALTER SYSTEM SET primary_conninfo = ''")
             await behind.execute("SELECT pg_reload_conf()")
-            while await behind.fetchval("SELECT count(*) FROM pg_stat_wal_receiver"):  # noqa: ASYNC110 - likewise
+            while await behind.fetchval("SELECT count(*) FROM pg_stat_wal_receiver"):  # noqa: ASYNC110 - nor of this
                 await asyncio.sleep(0.01)
 
 
