@@ -26,7 +26,7 @@ REASON = re.compile(r"\w+\W+\w+")  # two words at least
 
 # A registry's address, or the folders that a machine of ours happens to have. Written so as not to match itself.
 MACHINE_BOUND = re.compile(
-    r"(?:pypi|pythonhosted|npmjs)\.(?:org|com)|registry\.[a-z]+js|--(?:extra-)?index-url|--find-link[s]"
+    r"(?:pypi|pythonhosted|npmjs)\.(?:org|com)|registry\.[a-z]+js|--(?:extra-)?index-url|--find-link[s][ =]"
     r"|(?<![\w.])/(?:work|root|home/\w+|opt/(?:wheels|pypi)[\w-]*)/"
 )
 
