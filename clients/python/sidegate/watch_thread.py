@@ -57,6 +57,7 @@ class WatchThread:
         with self._changed:
             if self._closed:
                 raise ClientClosed("the client was closed")
+            self._let_go()  # those that no thread does: each call adds one where none can be started
             self._watches.add(watch)
 
     def run(self, follow: Callable[[], None]) -> None:

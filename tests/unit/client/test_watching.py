@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from sidegate import (
     AsyncSessionClient,
     ClientClosed,
+    ForkUnsupported,
     InvalidRequest,
     NextAction,
     RejectionReason,
@@ -22,6 +24,7 @@ from sidegate import (
     SessionEndReason,
     SessionRejected,
     SessionWatch,
+    forking,
     near_cache,
 )
 from sidegate.feed_thread import Feed
@@ -340,6 +343,24 @@ def test_a_watch_can_be_stopped_by_whom_the_garbage_collector_runs_in(
     assert other.next() == REVOKED
     assert stopped.empty()
     until(lambda: not watchers())
+
+
+def test_watches_that_cannot_begin_are_not_gathered(server: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hang(_: object = None) -> None:
+        raise ForkUnsupported("gRPC would hang")
+
+    kept: list[weakref.ref[Told]] = []
+    with SessionClient(server.target, timeout=20.0, near_cache=False) as client:
+        session = client.verify("s-1")
+        monkeypatch.setattr(forking, "about_to_open", hang)
+        for _ in range(5):
+            told = Told()
+            kept.append(weakref.ref(told))
+            with pytest.raises(ForkUnsupported):
+                client.watch_session(session, "s-1", on_end=told)
+            del told
+        gc.collect()
+        assert sum(each() is not None for each in kept) <= 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # which says that it was told of
