@@ -26,7 +26,7 @@ def main() -> int:
         return EX_USAGE
     status = run()
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)  # also where there is no standard output at all, and sys.stdout is None
     except OSError:  # nobody reads it any more, or there is no room
         status = status or EX_IOERR
     # At once: the interpreter would wait for gRPC's threads, and they wait for as long as a client floods them.

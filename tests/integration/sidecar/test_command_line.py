@@ -14,7 +14,16 @@ import pytest
 
 from tests.fakes.issuer import FakeIssuer, with_another_signature
 from tests.integration.sidecar.development import DevelopmentSidecar, running_dev
-from tests.integration.sidecar.processes import ROOT, file_issuer, issuers_setting, run_sidegate, running_sidecar
+from tests.integration.sidecar.processes import (
+    BIN,
+    ENVIRONMENT,
+    PATIENCE_SECONDS,
+    ROOT,
+    file_issuer,
+    issuers_setting,
+    run_sidegate,
+    running_sidecar,
+)
 
 OK, REJECTED, UNDECIDED, USAGE, UNAVAILABLE = 0, 1, 3, 64, 69
 
@@ -389,3 +398,16 @@ def test_the_version_is_the_packages(folder: Path) -> None:
     outcome = run_sidegate("--version", folder=folder)
     assert outcome.returncode == os.EX_OK
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", outcome.stdout)
+
+
+def test_without_a_standard_output_a_command_ends_as_with_one(folder: Path) -> None:
+    outcome = subprocess.run(
+        ["sh", "-c", 'exec "$0" --version >&-', BIN / "sidegate"],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert (outcome.returncode, outcome.stderr) == (os.EX_OK, "")
