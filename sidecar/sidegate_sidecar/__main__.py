@@ -26,7 +26,8 @@ def main() -> int:
         return EX_USAGE
     status = run()
     try:
-        print(end="", flush=True)  # also where there is no standard output at all, and sys.stdout is None
+        if sys.stdout is not None:  # as it is where the process was given no standard output
+            sys.stdout.flush()
     except OSError:  # nobody reads it any more, or there is no room
         status = status or EX_IOERR
     # At once: the interpreter would wait for gRPC's threads, and they wait for as long as a client floods them.

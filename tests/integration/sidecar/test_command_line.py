@@ -402,7 +402,7 @@ def test_the_version_is_the_packages(folder: Path) -> None:
 
 def test_without_a_standard_output_a_command_ends_as_with_one(folder: Path) -> None:
     outcome = subprocess.run(
-        ["sh", "-c", 'exec "$0" --version >&-', BIN / "sidegate"],
+        ["/bin/sh", "-c", 'exec "$0" --version >&-', BIN / "sidegate"],
         cwd=folder,
         env=ENVIRONMENT,
         stderr=subprocess.PIPE,
