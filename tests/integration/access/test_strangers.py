@@ -3,8 +3,7 @@
 import resource
 import socket
 import ssl
-from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -18,24 +17,14 @@ GRANTS = [
 MORE_THAN_THERE_ARE_PLACES = 520
 
 
-@contextmanager
-def descriptors(most: int | None) -> Generator[None, None, None]:
-    """So many file descriptors for what is started meanwhile. None: as many as we have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft if most is None else most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.parametrize("most", [None, 1024], ids=["descriptors to spare", "as many as systemd gives"])
 def test_callers_go_on_and_newcomers_get_in_though_strangers_have_come_in_every_place(
     folder: Path, most: int | None
 ) -> None:
     with ExitStack() as held:
-        with descriptors(most):
-            running = held.enter_context(Scene(folder, GRANTS).running())
+        running = held.enter_context(Scene(folder, GRANTS).running())
+        if most is not None:  # the hard limit too: up to that one it raises the other by itself
+            resource.prlimit(running.sidecar.process.pid, resource.RLIMIT_NOFILE, (most, most))
         caller = held.enter_context(running.connected(running.scene.authority.issue(uris=[SPIFFE_ID])))
         assert outcome_of(caller, REVOKE, revoking(a_handle(), running.scene.issuer.name)).code == "OK"
 
