@@ -110,6 +110,10 @@ class Proxy:
             await asyncio.sleep(self._delay)
         await self._open.wait()
 
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to where this one is forwarded. Raises OSError."""
+        return await asyncio.open_connection("127.0.0.1", self._upstream_port)
+
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         link = _Link(reader, writer)
@@ -119,7 +123,7 @@ class Proxy:
     async def _serve(self, link: "_Link") -> None:
         try:
             await self._pass()
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+            reader, writer = await self._connect()
             link.writers.append(writer)
             async with asyncio.TaskGroup() as both_ways:
                 both_ways.create_task(self._forward(link.reader, writer))

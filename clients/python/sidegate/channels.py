@@ -32,7 +32,8 @@ _SERVICE_CONFIG = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2.5,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # A gRPC server that shuts down cancels calls that were sent before the client could know (grpc#41785).
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         },
     ]

@@ -91,8 +91,9 @@ class CallFailed(SidegateError):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same call may succeed a little later. After RESOURCE_EXHAUSTED, back off first."""
-        return self.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+        """Whether the same call may succeed a little later. After RESOURCE_EXHAUSTED and CANCELLED, back off first."""
+        # CANCELLED: by gRPC itself, in a sidecar that shuts down or has no CPU left.
+        return self.code in {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 
     @property
     def field(self) -> str | None:

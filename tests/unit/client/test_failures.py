@@ -33,7 +33,7 @@ from tests.unit.client.fake_sidecar import Error, FakeSidecar
 
 Code = grpc.StatusCode
 
-RETRYABLE = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
+RETRYABLE = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "CANCELLED"}
 ALL_CODES = [code for code in Code if code is not Code.OK]
 
 VERIFICATION = dict.fromkeys(ALL_CODES, VerificationUnavailable) | {Code.INVALID_ARGUMENT: InvalidRequest}

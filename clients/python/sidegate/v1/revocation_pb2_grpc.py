@@ -32,8 +32,9 @@ class RevocationServiceStub(object):
     Common to every Revoke:
 
     * Revoking what is already revoked is OK and changes nothing.
-    * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
-    is safe: it returns the first answer if there was one.
+    * A call that timed out, failed with UNAVAILABLE or was CANCELLED, as gRPC does to calls that reach a server just
+    shutting down, has an unknown outcome. Calling again with the same `request_id` is safe: it returns the first
+    answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
     * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
     this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
@@ -84,8 +85,9 @@ class RevocationServiceServicer(object):
     Common to every Revoke:
 
     * Revoking what is already revoked is OK and changes nothing.
-    * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
-    is safe: it returns the first answer if there was one.
+    * A call that timed out, failed with UNAVAILABLE or was CANCELLED, as gRPC does to calls that reach a server just
+    shutting down, has an unknown outcome. Calling again with the same `request_id` is safe: it returns the first
+    answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
     * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
     this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
@@ -186,8 +188,9 @@ class RevocationService(object):
     Common to every Revoke:
 
     * Revoking what is already revoked is OK and changes nothing.
-    * A call that timed out or failed with UNAVAILABLE has an unknown outcome. Calling again with the same `request_id`
-    is safe: it returns the first answer if there was one.
+    * A call that timed out, failed with UNAVAILABLE or was CANCELLED, as gRPC does to calls that reach a server just
+    shutting down, has an unknown outcome. Calling again with the same `request_id` is safe: it returns the first
+    answer if there was one.
     * INVALID_ARGUMENT: see errors.proto: INVALID_FIELD, UNKNOWN_ISSUER, ISSUER_REQUIRED, REQUEST_ID_REUSED.
     * UNAVAILABLE: STORE_UNAVAILABLE, the store did not answer; or REVISION_NOT_REACHED, the revocation is durable, but
     this sidecar has not read it back in time and may still accept what it covers, for as long as its index is late.
