@@ -6,7 +6,7 @@ So one text serves both the single question and the batch, where a question that
 
 import asyncio
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 from sidegate_sidecar.authentication import Wait
@@ -38,7 +38,10 @@ async def finish(steps: Steps[DecisionT], wait: Wait | None = None) -> DecisionT
 
 
 async def decide_together(
-    count: int, begin: Callable[[int], Steps[DecisionT]], is_outdated: Callable[[DecisionT], bool]
+    count: int,
+    begin: Callable[[int], Steps[DecisionT]],
+    is_outdated: Callable[[DecisionT], bool],
+    turns: asyncio.Lock,
 ) -> list[DecisionT | Exception]:
     """That many decisions, in order; for each that fails, its exception.
 
@@ -49,13 +52,15 @@ async def decide_together(
     Args:
         begin: Begins the decision of a position, from the beginning each time.
         is_outdated: Whether a decision would not be made now any more.
+        turns: Shared by all batches, of which one at a time decides: a slice of each would else go by before anybody
+            else is served.
     """
     results: list[DecisionT | Exception] = [BatchBudgetSpent()] * count
     due: list[int] = list(range(count))
     budget = _Budget()
     for _ in range(MAX_ROUNDS):
-        if not await _decide_each(due, begin, results, budget):
-            return results  # nobody else ran, so nothing is outdated
+        if not await _decide_each(due, begin, results, budget, turns) and len(due) == count:
+            return results  # all in one go: nobody else ran between them, so nothing is outdated
         # No wait from here to the return.
         due = [
             position
@@ -74,31 +79,19 @@ async def _decide_each(
     begin: Callable[[int], Steps[DecisionT]],
     results: list[DecisionT | Exception],
     budget: "_Budget",
+    turns: asyncio.Lock,
 ) -> bool:
-    """Make the decisions that are due, as far as the budget goes. Whether others ran meanwhile."""
+    """Make the decisions that are due, as far as the budget goes. Whether others ran between the first and the last."""
     waiting: dict[int, asyncio.Task[DecisionT]] = {}
     has_paused = False
+    left = iter(due)
     try:
-        budget.resume()
-        for position in due:
-            steps = begin(position)
-            try:
-                wait = next(steps)
-            except StopIteration as end:
-                results[position] = end.value
-            except Exception as fault:  # noqa: BLE001 - an item's fault, whatever it is, is the answer to that item
-                results[position] = fault
-            else:
-                waiting[position] = asyncio.create_task(finish(steps, wait))
-            if budget.is_slice_over():
-                budget.halt()
-                if budget.is_spent:
+        while True:
+            async with turns:
+                if not _decide_for_a_slice(left, begin, results, waiting, budget):
                     break
                 has_paused = True
-                await asyncio.sleep(0)
-                budget.resume()
-        else:
-            budget.halt()
+                await asyncio.sleep(0)  # within the turn: the next one's slice comes after all others were served
         outcomes = await asyncio.gather(*waiting.values(), return_exceptions=True) if waiting else []
         for position, outcome in zip(waiting, outcomes, strict=True):
             if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
@@ -108,6 +101,32 @@ async def _decide_each(
         for task in waiting.values():
             task.cancel()
     return has_paused or bool(waiting)
+
+
+def _decide_for_a_slice(
+    left: Iterator[int],
+    begin: Callable[[int], Steps[DecisionT]],
+    results: list[DecisionT | Exception],
+    waiting: dict[int, asyncio.Task[DecisionT]],
+    budget: "_Budget",
+) -> bool:
+    """Make what decisions are left, until the slice is over. Whether to go on with another."""
+    budget.resume()
+    for position in left:
+        steps = begin(position)
+        try:
+            wait = next(steps)
+        except StopIteration as end:
+            results[position] = end.value
+        except Exception as fault:  # noqa: BLE001 - an item's fault, whatever it is, is the answer to that item
+            results[position] = fault
+        else:
+            waiting[position] = asyncio.create_task(finish(steps, wait))
+        if budget.is_slice_over():
+            budget.halt()
+            return not budget.is_spent
+    budget.halt()
+    return False
 
 
 class _Budget:

@@ -3,6 +3,7 @@
 Knows no gRPC and no SQL. Everything that may wait is a collaborator, described here by what the decision needs of it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -115,6 +116,7 @@ class Verifier:
         self._backing = backing
         self._clock = clock
         self._max_revocation_lag = max_revocation_lag
+        self._batch_turns = asyncio.Lock()
 
     async def verify(self, demand: Demand) -> Verdict:
         """The verdict on one token.
@@ -133,7 +135,7 @@ class Verifier:
         or comes when the CPU budget is spent, is `BatchBudgetSpent`.
         """
         decisions = await decide_together(
-            len(demands), lambda position: self._decide(demands[position]), self._is_outdated
+            len(demands), lambda position: self._decide(demands[position]), self._is_outdated, self._batch_turns
         )
         return [decision.verdict if isinstance(decision, _Decision) else decision for decision in decisions]
 

@@ -1,12 +1,15 @@
 """Which look-ups share a query, and what happens to one another's."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 import pytest
 from sidegate_sidecar.errors import StoreUnavailable
 from sidegate_sidecar.model import Coverage, Revision, StoreFacts, Subject
-from sidegate_sidecar.store.lookup import SharedLookup
+from sidegate_sidecar.store.lookup import MAX_EXPIRIES, SharedLookup
 
 
 def subject(handle: str) -> Subject:
@@ -245,6 +248,37 @@ async def test_the_timeout_covers_the_waiting(store: HeldStore) -> None:
     await settle()
     assert len(store.sent) == 1
     await lookup.close()
+
+
+async def test_look_ups_that_come_due_together_fail_a_few_at_a_time(store: HeldStore) -> None:
+    """An outage fails thousands at once, and whoever needs no store is not to wait for all of them."""
+    lookup = SharedLookup(store.look_up, timeout=0)
+    asked = [ask(lookup, f"session-{number}") for number in range(3 * MAX_EXPIRIES)]
+    failed = [0]
+    while failed[-1] < len(asked):
+        await asyncio.sleep(0)
+        failed.append(sum(task.done() for task in asked))
+    await asyncio.gather(*asked, return_exceptions=True)
+    await lookup.close()
+
+    assert max(after - before for before, after in pairwise(failed)) <= MAX_EXPIRIES
+
+
+async def test_a_failure_is_gone_as_soon_as_nobody_holds_it(store: HeldStore) -> None:
+    """An outage makes so many that the garbage collector would stop everybody for a tenth of a second."""
+    lookup = SharedLookup(store.look_up, timeout=0)
+    gc.disable()
+    try:
+        asked = ask(lookup, "a")
+        await asyncio.wait([asked])
+        failure = asked.exception()
+        assert isinstance(failure, StoreUnavailable)
+        trace = weakref.ref(failure)
+        del asked, failure
+        assert trace() is None
+    finally:
+        gc.enable()
+        await lookup.close()
 
 
 async def test_closing_answers_whoever_waits(store: HeldStore) -> None:

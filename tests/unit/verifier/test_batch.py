@@ -4,11 +4,12 @@ import asyncio
 import gc
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 from sidegate_sidecar.authentication import Authenticator
-from sidegate_sidecar.batch import BUDGET_SECONDS, SLICE_SECONDS
+from sidegate_sidecar.batch import BUDGET_SECONDS, SLICE_SECONDS, Steps, decide_together
 from sidegate_sidecar.errors import BatchBudgetSpent, InvalidRequest, KeysUnavailable, StoreUnavailable
 from sidegate_sidecar.model import Coverage, Demand, KeySet, Reason, StoreFacts, Subject, Verdict
 from sidegate_sidecar.store.lookup import SharedLookup
@@ -120,11 +121,11 @@ class BusyKeys(FakeKeys):
 
     def __init__(self, cost: float) -> None:
         super().__init__()
-        self._cost = cost
+        self.cost = cost
         self.spent = 0.0
 
     def key_set(self, issuer: str) -> KeySet:
-        self.spent += self._cost
+        self.spent += self.cost
         return super().key_set(issuer)
 
     def perf_counter(self) -> float:
@@ -185,6 +186,49 @@ async def test_a_batch_within_its_budget_is_answered_whole(monkeypatch: pytest.M
     verifier = busy_verifier(monkeypatch, BUDGET_SECONDS / 1024)
 
     assert all(isinstance(result, Verdict) for result in await verifier.verify_batch([GOOD] * 256))
+
+
+async def test_others_wait_for_one_slice_however_many_batches_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidegate_sidecar.batch.SLICE_SECONDS", 0)  # each item is one
+    begun: list[int] = []
+
+    def begin_decision(position: int) -> Steps[int]:
+        begun.append(position)
+        return position
+        yield
+
+    turns = asyncio.Lock()
+    batches = [asyncio.create_task(decide_together(4, begin_decision, lambda _: False, turns)) for _ in range(5)]
+    counts = [0]
+    while not all(batch.done() for batch in batches):
+        await asyncio.sleep(0)
+        counts.append(len(begun))
+
+    assert [await batch for batch in batches] == [[0, 1, 2, 3]] * 5
+    assert max(after - before for before, after in pairwise(counts)) == 1
+
+
+async def test_what_a_batch_decided_before_it_waited_for_its_turn_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second round has one item and ends without a pause, but others ran while it waited to begin."""
+    keys, revocations = BusyKeys(SLICE_SECONDS), FakeRevocations()
+    monkeypatch.setattr("sidegate_sidecar.batch.time", SimpleNamespace(perf_counter=keys.perf_counter))
+    backing = Backing(revocations, FakeLookup())
+    verifier = Verifier(Authenticator([POLICY], keys, remembered=0), backing, clock=FakeClock())
+    turns = verifier._batch_turns  # pyright: ignore[reportPrivateUsage] - to take turns as another batch would
+    results = asyncio.create_task(verifier.verify_batch([Demand(token(sid="a")), Demand(token(sid="b"))]))
+    await asyncio.sleep(0)  # the slice in which "a" is decided
+    revocations.revoke(subject="a")
+    keys.cost = 0
+    async with turns:
+        ours_again = asyncio.create_task(turns.acquire())
+        await asyncio.sleep(0)  # both wait: the batch, to decide "b", and behind it we
+    await ours_again
+    revocations.revoke(subject="b")
+    turns.release()
+
+    assert [reason_of(result) for result in await results] == [Reason.SESSION_REVOKED] * 2
 
 
 async def test_others_run_while_a_long_batch_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
