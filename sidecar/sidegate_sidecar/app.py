@@ -23,6 +23,8 @@ from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.issuers import issuers_from
 from sidegate_sidecar.keys import KeyRing
 from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.metrics.counts import VerificationCounts
+from sidegate_sidecar.metrics_plane import build_metrics
 from sidegate_sidecar.model import SECOND, ServingStatus, StoreState, wall_clock
 from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.revocations.feed import RevocationFeed
@@ -49,6 +51,7 @@ class Listening:
     data_plane: Sequence[Listener]
     admin_plane: Sequence[Listener]
     health: Sequence[Listener]
+    metrics: Sequence[Listener] = ()
 
 
 class Sidecar:
@@ -65,6 +68,7 @@ class Sidecar:
         self._end = end
         self._issuers = issuers_from(settings)
         self._data_issuers = frozenset(issuer.policy.issuer for issuer in self._issuers if not issuer.admin_use)
+        self._counts = VerificationCounts()
         self._owned = AsyncExitStack()
 
     async def start(self) -> Listening:
@@ -97,18 +101,25 @@ class Sidecar:
         if side is not None:
             feed = RevocationFeed(side.follower)
             key_ring.add_listener(feed.key_set_changed)
+        status = partial(serving_status, key_ring, side)
+        policies = [issuer.policy for issuer in self._issuers if not issuer.admin_use]
+        authenticator = Authenticator(policies, key_ring, remembered=settings.remembered_tokens)
         administration = self._administration(key_ring, side)
         health = [health_endpoint(settings.health_listen)] if settings.health_listen else []
         endpoints: list[Endpoint | TlsEndpoint] = [
-            self._data_plane(key_ring, side, feed, administration or self._forwarding(side))
+            self._data_plane(authenticator, status, side, feed, administration or self._forwarding(side))
         ]
         if side is not None and administration is not None:
             endpoints += self._admin_plane(key_ring, side, administration, feed)
+        metrics = build_metrics(settings.metrics_listen, self._counts, status, authenticator, side, endpoints)
+        for endpoint in metrics:
+            self._owned.push_async_callback(endpoint.stop)  # after all others
         self._owned.push_async_callback(_stop_all, endpoints, health, feed, settings.shutdown_grace / SECOND)
         data_plane, *admin_plane = [await endpoint.start() for endpoint in endpoints]
         health_alone = [await endpoint.start() for endpoint in health]
+        measured = [await endpoint.start() for endpoint in metrics]
         self._in_background(_serve_when_ready([*endpoints, *health], self._data_issuers, key_ring, side))
-        return Listening(data_plane, list(chain(*admin_plane)), list(chain(*health_alone)))
+        return Listening(data_plane, list(chain(*admin_plane)), list(chain(*health_alone)), list(chain(*measured)))
 
     def _administration(self, key_ring: KeyRing, side: StoreSide | None) -> Administration | None:
         if side is None or not self._settings.admin_listen:
@@ -129,17 +140,17 @@ class Sidecar:
         return forwarding
 
     def _data_plane(
-        self, key_ring: KeyRing, side: StoreSide | None, feed: RevocationFeed | None, revokes: Revokes | None
+        self,
+        authenticator: Authenticator,
+        status: Callable[[], ServingStatus],
+        side: StoreSide | None,
+        feed: RevocationFeed | None,
+        revokes: Revokes | None,
     ) -> Endpoint:
         settings = self._settings
-        authenticator = Authenticator(
-            [issuer.policy for issuer in self._issuers if not issuer.admin_use],
-            key_ring,
-            remembered=settings.remembered_tokens,
-        )
         backing = None if side is None else Backing(side.follower, side.lookup)
         verifier = Verifier(authenticator, backing, clock=wall_clock, max_revocation_lag=settings.max_revocation_lag)
-        verification = VerificationService(verifier, SignOut(verifier, revokes), lambda: serving_status(key_ring, side))
+        verification = VerificationService(verifier, SignOut(verifier, revokes), status, self._counts)
         return Endpoint(
             [
                 Service(

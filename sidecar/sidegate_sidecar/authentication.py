@@ -53,6 +53,11 @@ class Authenticator:
         self._keys = keys
         self._remembered = RememberedTokens(remembered)
 
+    @property
+    def remembered_tokens(self) -> int:
+        """How many verified tokens are remembered."""
+        return len(self._remembered)
+
     def recall(self, text: str) -> VerifiedToken | None:
         """The token, if it is remembered and the keys that vouched for it are those that the issuer has now.
 

@@ -97,4 +97,5 @@ async def log_listeners(listening: Listening) -> None:
         data_plane=[str(at) for at in listening.data_plane],
         admin_plane=[str(at) for at in listening.admin_plane],
         health=[str(at) for at in listening.health],
+        metrics=[str(at) for at in listening.metrics],
     )

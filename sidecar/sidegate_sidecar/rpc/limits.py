@@ -30,6 +30,7 @@ ADMISSION_SECONDS = 5.0
 ADMIN_SECONDS = 15.0  # a turn and the work itself, 5 s each; connecting, and being visible here
 
 _VERIFICATION = "/sidegate.v1.VerificationService/"
+_WATCH = "/sidegate.v1.RevocationFeedService/WatchRevocations"
 _ADMIN = ("/sidegate.v1.RevocationService/", "/sidegate.v1.SessionService/")
 
 # Which requests may wait for the store. An ambiguous watermark can make any do so, but seldom does.
@@ -48,16 +49,22 @@ class Limit:
     Args:
         most: So much.
         kind: What whoever is shed is told that there is too much of.
+
+    Attributes:
+        in_progress: So much there is now.
+        shed: How often something was not counted in.
     """
 
     def __init__(self, most: int, kind: str) -> None:
         self.most = most
         self.in_progress = 0
+        self.shed = 0
         self._kind = kind
 
     def enter(self, weight: int = 1) -> None:
         """Count it in. Raises Shed; then it is not."""
         if self.in_progress + weight > self.most:
+            self.shed += 1
             raise Shed(f"too many {self._kind}; back off before asking again")
         self.in_progress += weight
 
@@ -104,6 +111,22 @@ class Limits:
     def of_streams(self, method: str) -> Limit:
         """How many streams of that RPC may be open."""
         return self.streams.setdefault(method, Limit(MAX_STREAMS, "streams of this kind are open"))
+
+    def calls_shed(self) -> dict[str, int]:
+        """How many calls found too many of their kind in progress, by kind."""
+        return {
+            "tokens": self.tokens.shed,
+            "lookups": self.lookups.shed,
+            "admin_calls": self.admin.shed,
+            "sign_outs": self.sign_outs.shed,
+            "admissions": self.admissions.shed,
+            "streams": sum(limit.shed for limit in self.streams.values()),
+        }
+
+    def watches(self) -> int:
+        """How many watches of the feed are open."""
+        limit = self.streams.get(_WATCH)
+        return 0 if limit is None else limit.in_progress
 
     async def admit(self, admission: Callable[[], Awaitable[ResultT]]) -> ResultT:
         """Find out who is calling. Raises Shed, StoreUnavailable, and whatever comes of it."""

@@ -17,6 +17,7 @@ from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener, check_socket_path
 from sidegate_sidecar.rpc.boundary import Boundary, Gate
 from sidegate_sidecar.rpc.health import Health
+from sidegate_sidecar.rpc.limits import Limits
 
 DATA_SOCKET_MODE = 0o660  # the application's containers, by the shared group
 ADMIN_SOCKET_MODE = 0o600  # the owner alone: whoever can open it can revoke
@@ -107,6 +108,11 @@ class Endpoint:
             raise
         await self._server.start()
         return bound
+
+    @property
+    def limits(self) -> Limits:
+        """What it may have in progress."""
+        return self._boundary.limits
 
     def set_serving(self, serving: bool) -> None:
         """Tell health checkers and those who watch health."""

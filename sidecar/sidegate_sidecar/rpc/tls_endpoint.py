@@ -8,6 +8,7 @@ from sidegate_sidecar.errors import StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.rpc.certificate_files import ServerTls
 from sidegate_sidecar.rpc.gate import Gate, PeerOf
+from sidegate_sidecar.rpc.limits import Limits
 from sidegate_sidecar.rpc.server import ADMIN_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.tls_front import TlsFront
 
@@ -77,6 +78,11 @@ class TlsEndpoint:
         except BaseException:
             self._front.stop_accepting()
             raise
+
+    @property
+    def limits(self) -> Limits:
+        """As `Endpoint.limits`."""
+        return self._endpoint.limits
 
     def set_serving(self, serving: bool) -> None:
         """As `Endpoint.set_serving`."""

@@ -7,6 +7,7 @@ from sidegate.v1 import verification_pb2 as v1
 from sidegate.v1 import verification_pb2_grpc
 
 from sidegate_sidecar.errors import InvalidRequest
+from sidegate_sidecar.metrics.counts import VerificationCounts
 from sidegate_sidecar.model import ServingStatus, StoreState, Verdict
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.messages import (
@@ -35,16 +36,30 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
     verifier: Decides.
     sign_out: Ends sessions of a token's holder.
     serving_status: What the sidecar knows and how old it is.
+    counts: Where each verification is counted that a caller asked for, once, when it ends.
     """
 
-    def __init__(self, verifier: Verifier, sign_out: SignOut, serving_status: Callable[[], ServingStatus]) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        sign_out: SignOut,
+        serving_status: Callable[[], ServingStatus],
+        counts: VerificationCounts,
+    ) -> None:
         self._verifier = verifier
         self._sign_out = sign_out
         self._serving_status = serving_status
+        self._counts = counts
 
     async def Verify(self, request: v1.VerifyRequest, context: Context) -> v1.VerifyResponse:
         """As verification.proto says."""
-        return response_from(await self._verifier.verify(demand_from(request)))
+        try:
+            verdict = await self._verifier.verify(demand_from(request))
+        except BaseException as failure:
+            self._counts.add(failure)
+            raise
+        self._counts.add(verdict)
+        return response_from(verdict)
 
     async def BatchVerify(self, request: v1.BatchVerifyRequest, context: Context) -> v1.BatchVerifyResponse:
         """As verification.proto says."""
@@ -55,9 +70,14 @@ class VerificationService(verification_pb2_grpc.VerificationServiceServicer):
                 reason="BATCH_SIZE",
                 limit=str(MAX_BATCH),
             )
-        outcomes = await self._verifier.verify_batch([demand_from(item) for item in request.requests])
+        try:
+            outcomes = await self._verifier.verify_batch([demand_from(item) for item in request.requests])
+        except BaseException as failure:
+            self._counts.add(failure, len(request.requests))
+            raise
         response = v1.BatchVerifyResponse()
         for outcome in outcomes:
+            self._counts.add(outcome)
             result = response.results.add()
             if isinstance(outcome, Verdict):
                 write_response(outcome, result.response)

@@ -92,6 +92,7 @@ class Settings(StoreSettings):
     admin_tls_client_ca: FilePath | None = None
     admin_listen: Listeners = ()
     health_listen: Listeners = ()
+    metrics_listen: Target | None = None
     admin_grants: Annotated[tuple[GrantEntry, ...], BeforeValidator(parse_json)] = Field(
         default=(), validate_default=True
     )
@@ -161,6 +162,22 @@ class Settings(StoreSettings):
             if listener.path is not None:  # the other listeners have health too: who reaches a socket can ask there
                 raise ValueError(f"{listener}: write host:port")
         return listeners
+
+    @field_validator("metrics_listen")
+    @classmethod
+    def _metrics_have_an_address_of_their_own(cls, listener: Listener | None, info: ValidationInfo) -> Listener | None:
+        if listener is None:
+            return None
+        if listener.path is not None:
+            raise ValueError(f"{listener}: write host:port")
+        for setting, taken in (
+            ("listen", "the data plane listens"),
+            ("admin_listen", "the admin plane listens"),
+            ("health_listen", "health is served"),
+        ):
+            if any(listener.clashes_with(other) for other in info.data.get(setting, ())):
+                raise ValueError(f"{listener}: {taken} there already")
+        return listener
 
     @field_validator("admin_grants")
     @classmethod
