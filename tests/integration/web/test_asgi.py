@@ -102,23 +102,64 @@ def test_what_is_no_dependency_is_refused_as_one_before_any_request(function: An
 
 @pytest.mark.parametrize(
     "parameter",
-    [Session, Session | None, Annotated[Session, verify_session()], Annotated[Session, "anything"], list[Session]],
-    ids=["bare", "optional", "without Depends", "annotated", "in a list"],
+    [Session, Session | None, Annotated[Session, "anything"], list[Session]],
+    ids=["bare", "optional", "annotated", "in a list"],
 )
 def test_a_route_that_would_take_its_session_from_the_body_is_refused_before_any_request(parameter: Any) -> None:
     """A dataclass that is no dependency is the body, by FastAPI's rules: its sender would be whoever they say."""
+
+    async def route(session: Any) -> None: ...
+
+    route.__annotations__["session"] = parameter
+    with pytest.raises(TypeError, match=r"Depends\(verify_session\(\)\)"):
+        FastAPI().post("/")(route)
+
+
+async def defaulted(session: Any = verify_session()) -> str:  # noqa: B008 - FastAPI's other way to declare one
+    return str(session.user_id)
+
+
+async def unannotated(session: Any = verify_session()) -> str:  # noqa: B008 - the same
+    return str(session.user_id)
+
+
+unannotated.__annotations__.clear()
+
+
+async def wrapped(session: Any = Depends(verify_session())) -> str:  # noqa: B008 - the same
+    return str(session.user_id)
+
+
+async def annotated(session: Annotated[Session, verify_session()]) -> str:
+    return session.user_id
+
+
+@pytest.mark.parametrize("route", [defaulted, unannotated, wrapped, annotated], ids=lambda route: route.__name__)
+async def test_a_route_is_guarded_however_its_dependency_is_spelled(
+    route: Any, sidecar: FakeSidecar, client: AsyncSessionClient
+) -> None:
+    """Without its own `Depends` FastAPI would take it for the default of a query parameter, and let everybody in."""
     app = FastAPI()
+    install(app, client=client)
+    app.get("/")(route)
 
-    dependency: Any = verify_session()
+    bearer = ("Authorization", f"Bearer {sidecar.issue_token()}")
+    refused, answered = [await call_asgi(app, Sent("GET", "/", headers)) for headers in ([], [bearer])]
 
-    async def bare(session: Any) -> None: ...
+    assert (refused.status, answered.status, answered.body) == (401, 200, "ada")
+    assert app.openapi()["paths"]["/"]["get"]["security"] == [{"accessToken": []}]
 
-    async def defaulted(session: Any = dependency) -> None: ...
 
-    for route in (bare, defaulted):
-        route.__annotations__["session"] = parameter
-        with pytest.raises(TypeError, match=r"Depends\(verify_session\(\)\)"):
-            app.post("/")(route)
+async def test_a_router_takes_the_dependency_as_it_is(sidecar: FakeSidecar, client: AsyncSessionClient) -> None:
+    app = FastAPI(dependencies=[verify_session(require={"role": "admin"})])
+    install(app, client=client)
+
+    @app.get("/")
+    async def route() -> None: ...
+
+    bearers = [("Authorization", f"Bearer {sidecar.issue_token(claims={'role': role})}") for role in ("admin", "guest")]
+    statuses = [(await call_asgi(app, Sent("GET", "/", [bearer]))).status for bearer in bearers]
+    assert statuses == [200, 403]
 
 
 def test_openapi_shows_the_bearer_token_and_the_cookie() -> None:

@@ -19,7 +19,7 @@ from sidegate.verdicts import Session, SignOutScope
 
 try:
     import fastapi.security
-    from fastapi import APIRouter, Depends, FastAPI, Query
+    from fastapi import APIRouter, Depends, FastAPI, Query, params
     from fastapi.openapi.models import HTTPBearer
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection, Request
@@ -54,13 +54,26 @@ _SCOPE = Query(
 )
 
 
-class SessionDependency(SecurityBase):
-    """The dependency that `verify_session` makes. FastAPI shows it as a security scheme."""
+class SessionDependency(params.Depends, SecurityBase):
+    """The dependency that `verify_session` makes. FastAPI shows it as a security scheme.
+
+    It is its own `Depends`: as any other object a default without `Depends` around it would be the default of a query
+    parameter, and the route be guarded by nothing.
+    """
 
     def __init__(self, rules: guard.RouteRules) -> None:
+        super().__init__(self)
         self.model = HTTPBearer(bearerFormat="JWT")
         self.scheme_name = _BEARER
         self._rules = rules
+
+    # A Depends is compared by what it depends on. Here that is itself.
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
 
     async def __call__(self, connection: HTTPConnection) -> Session | None:
         """The session of the request or WebSocket handshake."""
@@ -76,6 +89,8 @@ def verify_session(
     tenant_id: str | None = None,
 ) -> SessionDependency:
     """A dependency that gives a route its `Session`; with `session_required=False` a `Session | None`.
+
+    `Depends` around it pleases type checkers, and changes nothing.
 
     The arguments are those of `route_rules`. Requests that are refused never reach the route.
     """
