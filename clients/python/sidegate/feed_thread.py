@@ -146,6 +146,7 @@ class _FeedThread:
         or by one that waits for what this one holds. Nor will threading.Thread do, which takes locks of its own.
         """
         if not self._stopping.is_set():  # reads an attribute
+            forking.let_forks_wait_for(self)
             _thread.start_new_thread(self.stop, ())
 
     def join(self) -> None:
@@ -158,6 +159,7 @@ class _FeedThread:
             self._serve()
         finally:
             atexit.unregister(self.stop)
+            forking.let_no_fork_wait_for(self)
 
     def _serve(self) -> None:
         # Channels to one address share a connection, so for a client for threads this is no second one.

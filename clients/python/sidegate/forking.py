@@ -37,12 +37,25 @@ class Forkable(Protocol):
         ...
 
 
+class Ending(Protocol):
+    """A thread whose client was collected. Known by identity."""
+
+    def stop(self) -> None:
+        """Ask it to end. Asking again does nothing."""
+        ...
+
+    def join(self) -> None:
+        """Wait until it has ended, for a second at most."""
+        ...
+
+
 class _Process:
     """What this process has used."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.clients: weakref.WeakSet[Forkable] = weakref.WeakSet()
+        self.ending: set[Ending] = set()
         self.used = False
         self.loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
         self.unusable = ""  # why
@@ -59,6 +72,10 @@ class _Process:
         if not self.used:
             return
         gc.collect()  # calls that have ended are in reference cycles, and keep gRPC running
+        for thread in tuple(self.ending):
+            thread.stop()
+            thread.join()
+            self.ending.discard(thread)
         if _IS_SUPPORT_OFF:
             self.why_child_unusable = "GRPC_ENABLE_FORK_SUPPORT is 0"
         elif not all(loop.is_closed() for loop in self.loops):
@@ -73,6 +90,7 @@ class _Process:
         self.unusable = self.unusable or self.why_child_unusable
         self.used = False
         self.loops = weakref.WeakSet()
+        self.ending = set()
         self._go_on(in_child=True)
 
     def _go_on(self, *, in_child: bool) -> None:
@@ -104,6 +122,16 @@ def register(client: Forkable) -> None:
     """Let a client know of forks, for as long as it lives."""
     with _process.lock:
         _process.clients.add(client)
+
+
+def let_forks_wait_for(thread: Ending) -> None:
+    """From now on a fork ends that thread first: its client, which would, was collected. Takes no lock."""
+    _process.ending.add(thread)
+
+
+def let_no_fork_wait_for(thread: Ending) -> None:
+    """It has ended. Takes no lock."""
+    _process.ending.discard(thread)
 
 
 def about_to_open(loop: asyncio.AbstractEventLoop | None = None) -> None:

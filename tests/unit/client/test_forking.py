@@ -137,6 +137,30 @@ for _ in range(FORKS):
 
 
 @supports
+def test_a_client_that_nobody_closed_or_has_any_more_hangs_no_child(server: FeedServer, support: str | None) -> None:
+    script = """
+from sidegate import feed_thread
+
+starting, feeds = feed_thread._thread.start_new_thread, []
+
+def forget():
+    global client
+    use()
+    feeds[:] = [thread for thread in threading.enumerate() if thread.name == "sidegate-feed"]
+    # As on a machine that is so busy that the thread which is to stop the feed has not had its turn at the fork.
+    feed_thread._thread.start_new_thread = lambda *_: None
+    client = SessionClient(TARGET, timeout=20)
+    feed_thread._thread.start_new_thread = starting
+
+for _ in range(FORKS):
+    forget()
+    print(in_child(use), len(feeds), feeds[0].is_alive())
+"""
+    refused = "3" if support == "0" else "0"
+    assert run(script, server, support).split() == [refused, "1", "False"] * FORKS
+
+
+@supports
 def test_calls_of_other_threads_end_cleanly_when_the_process_forks(server: FeedServer, support: str | None) -> None:
     script = """
 over, failures = threading.Event(), []
