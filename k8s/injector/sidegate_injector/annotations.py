@@ -16,7 +16,7 @@ CPU = f"{PREFIX}cpu"
 MEMORY = f"{PREFIX}memory"
 LOG_LEVEL = f"{PREFIX}log-level"
 CONFIG = f"{PREFIX}config"
-INJECTED = f"{PREFIX}injected"  # not read as a wish: the injector's own account of what it did
+INJECTED = f"{PREFIX}injected"  # not read as a wish: the injector's own account of what it did; and a label, "true"
 
 MAX_CHARACTERS = 253  # of a value; RFC 1123 names, as Kubernetes bounds those of its objects
 

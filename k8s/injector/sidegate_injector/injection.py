@@ -66,8 +66,11 @@ def inject(pod: Object, template: Template) -> Injection:
     }
     _share_socket(after, template)
     account = {"by": BY, "digest": digest, "target": template.target, "kept": kept}
-    annotations = {**annotations, INJECTED: json.dumps(account)}
-    injected = {**pod, "metadata": {**metadata, "annotations": annotations}, "spec": after}
+    told: Object = {
+        "annotations": {**annotations, INJECTED: json.dumps(account)},
+        "labels": {**object_in(metadata, "labels", "pod.metadata"), INJECTED: "true"},  # by which pods can be selected
+    }
+    injected = {**pod, "metadata": {**metadata, **told}, "spec": after}
     return Injection(injected, warnings=tuple(_warnings(wishes, kept)))
 
 

@@ -43,6 +43,16 @@ def render(folder: Path) -> list[dict[str, Any]]:
     return [*yaml.safe_load_all(outcome.stdout)]
 
 
+def monitored_overlay(folder: Path) -> Path:
+    """An overlay of somebody's who has the Prometheus Operator, as docs/kubernetes.md says."""
+    shutil.copytree(k8s.K8S, folder / "k8s")
+    kustomization = folder / "k8s/overlays/postgres/kustomization.yaml"
+    written = yaml.safe_load(kustomization.read_text())
+    written["components"].append("../../components/pod-monitor")
+    kustomization.write_text(yaml.safe_dump(written))
+    return kustomization.parent
+
+
 def one(rendered: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
     """The manifest of that kind whose name begins so."""
     (found,) = [
@@ -57,12 +67,13 @@ def test_what_is_rendered_is_valid(folder: str) -> None:
 
     assert rendered
     for manifest in rendered:
-        if manifest["apiVersion"] != k8s.CERT_MANAGER:
+        if manifest["apiVersion"] not in k8s.OPERATORS:
             validate(manifest, VERSIONS[-1])
 
 
-def test_everything_is_applied_by_something() -> None:
-    rendered = {named(manifest) for folder in APPLIED for manifest in render(k8s.K8S / folder)}
+def test_everything_is_applied_by_something(tmp_path: Path) -> None:
+    folders = [*(k8s.K8S / folder for folder in APPLIED), monitored_overlay(tmp_path)]
+    rendered = {named(manifest) for folder in folders for manifest in render(folder)}
 
     assert {named(manifest) for manifest in k8s.manifests()} <= rendered
 

@@ -12,6 +12,7 @@ K8S = ROOT / "k8s"
 KUSTOMIZATION = "kustomization.yaml"
 TEMPLATES = (K8S / "injector/sidegate_injector/template.yaml", K8S / "overlays/dev-sqlite/template.yaml")
 CERT_MANAGER = "cert-manager.io/v1"
+OPERATORS = (CERT_MANAGER, "monitoring.coreos.com/v1")  # whose kinds are in no schema of Kubernetes'
 POD_PATHS: Mapping[str, Sequence[str]] = {
     "Deployment": ("spec", "template"),
     "Job": ("spec", "template"),

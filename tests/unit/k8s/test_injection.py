@@ -243,6 +243,7 @@ TAKEN: dict[str, dict[str, Any]] = {
     "a volume of another kind": pod(volumes=[{"name": "sidegate-socket", "hostPath": {"path": "/"}}]),
     "a volume of no kind": pod(volumes=[{"name": "sidegate-config"}]),
     "the port of a container": pod({}, {"name": "x", "ports": [{"containerPort": 80}, {"containerPort": 17313}]}),
+    "the port for metrics": pod({"ports": [{"containerPort": 17314}]}),
     "the port of an init container": pod(
         initContainers=[container("x", ports=[{"containerPort": 17313, "protocol": "TCP"}])]
     ),
@@ -270,6 +271,14 @@ def test_a_port_that_is_another_is_no_matter(port: dict[str, Any]) -> None:
     assert not injected(pod({"ports": [port]})).left_alone
 
 
+@pytest.mark.parametrize("own", [None, {}, {"app": "web"}, {"app": "web", "sidegate.dev/injected": "false"}], ids=str)
+def test_an_injected_pod_has_a_label_beside_its_own(own: dict[str, str] | None) -> None:
+    given = pod()
+    given["metadata"]["labels"] = own
+
+    assert injected(given).pod["metadata"]["labels"] == {**(own or {}), "sidegate.dev/injected": "true"}
+
+
 def test_a_false_account_of_an_injection_does_not_spare_other_containers() -> None:
     account = injected(pod()).pod["metadata"]["annotations"]
 
@@ -282,6 +291,7 @@ def test_a_false_account_of_an_injection_does_not_spare_other_containers() -> No
 MALFORMED: dict[str, Any] = {
     "metadata": {"metadata": [], "spec": {}},
     "annotations": {"metadata": {"annotations": "x"}, "spec": {}},
+    "labels": {"metadata": {"labels": "x"}, "spec": {}},
     "spec": {"spec": 1},
     "containers": {"spec": {"containers": {}}},
     "a container": {"spec": {"containers": ["web"]}},

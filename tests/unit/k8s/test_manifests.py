@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from cel_expr_python import cel  # pyright: ignore[reportMissingTypeStubs] - it has some, but is not marked as typed
 from sidegate_injector import server
+from sidegate_injector.injection import inject
 from sidegate_injector.template import parse_template
 from sidegate_sidecar.listener import Listener
+from sidegate_sidecar.metrics.endpoint import PATH
 from sidegate_sidecar.rpc.health import LIVENESS
 from sidegate_sidecar.settings import PREFIX, Settings, load_settings
 
@@ -32,7 +34,7 @@ GIVEN_SECRETS = {
 CERTIFICATE_KEYS = {"tls.crt", "tls.key", "ca.crt"}  # what cert-manager writes in a secret
 WORKLOADS = list(k8s.pods())
 CONTAINERS = list(k8s.containers())
-VALIDATED = [manifest for manifest in k8s.manifests() if manifest["apiVersion"] != k8s.CERT_MANAGER]
+VALIDATED = [manifest for manifest in k8s.manifests() if manifest["apiVersion"] not in k8s.OPERATORS]
 
 
 def labels_of_pods(namespace: str) -> list[dict[str, str]]:
@@ -111,7 +113,14 @@ def test_every_namespaced_manifest_names_a_namespace_that_is_made() -> None:
 def test_nothing_has_rights_on_the_cluster() -> None:
     assert {manifest["kind"] for manifest in k8s.manifests()} <= {
         *("Namespace", "ServiceAccount", "Deployment", "Job", "CronJob", "Service", "ConfigMap", "Secret"),
-        *("PodDisruptionBudget", "NetworkPolicy", "MutatingWebhookConfiguration", "Certificate", "Issuer"),
+        *(
+            "PodDisruptionBudget",
+            "NetworkPolicy",
+            "MutatingWebhookConfiguration",
+            "Certificate",
+            "Issuer",
+            "PodMonitor",
+        ),
     }
     for account in k8s.of_kind("ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
@@ -211,9 +220,16 @@ def test_ports_are_those_that_are_listened_on() -> None:
         said = str(container.get("env")) + str(container["args"])
         policy = one("NetworkPolicy", service["metadata"]["name"])
         open_to_others = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        served = {port["targetPort"] for port in service["spec"]["ports"]}
+        scraped = {
+            endpoint["port"]
+            for monitor in k8s.of_kind("PodMonitor")
+            if monitor["metadata"]["name"] == service["metadata"]["name"]
+            for endpoint in monitor["spec"]["podMetricsEndpoints"]
+        }
 
         assert all(re.search(rf"\b{number}\b", said) for number in ports.values())
-        assert {port["targetPort"] for port in service["spec"]["ports"]} == open_to_others <= ports.keys()
+        assert served | scraped == open_to_others <= ports.keys()
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             action = container.get(probe, {})
             asked = action.get("grpc", action.get("httpGet", {})).get("port")
@@ -239,6 +255,58 @@ def test_a_sidecar_is_probed_where_it_serves_health_and_nothing_else(container: 
         "livenessProbe": {"port": listener.port, "service": LIVENESS},
     }
     assert Listener.parse(variables["SIDEGATE_LISTEN"]).path  # no address of the pod's leads to its tokens
+
+
+MONITORED = [*((name, "sidegate-sidecars") for name in k8s.templates()), ("admin", "sidegate-admin")]
+
+
+@pytest.mark.parametrize(("name", "monitor"), MONITORED)
+def test_a_sidecar_is_asked_for_metrics_where_it_serves_them(name: str, monitor: str) -> None:
+    container = SIDECARS[name]
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    listener = Listener.parse(variables["SIDEGATE_METRICS_LISTEN"])
+    (endpoint,) = one("PodMonitor", monitor)["spec"]["podMetricsEndpoints"]
+
+    assert listener.host == "0.0.0.0"  # noqa: S104 - Prometheus asks the pod's address
+    assert endpoint == {"port": endpoint["port"]}  # the path is Prometheus's own default, which is ours
+    assert PATH == "/metrics"
+    assert {port["name"]: port["containerPort"] for port in container["ports"]}[endpoint["port"]] == listener.port
+
+
+def test_the_pod_monitors_find_the_admin_deployment_and_every_injected_pod() -> None:
+    admin, sidecars = (one("PodMonitor", name)["spec"] for name in ("sidegate-admin", "sidegate-sidecars"))
+    selected = admin["selector"]["matchLabels"]
+
+    assert selected == one("Deployment", "sidegate-admin")["spec"]["selector"]["matchLabels"]
+    assert "namespaceSelector" not in admin  # its own
+    assert sidecars["namespaceSelector"] == {"any": True}
+    for document in k8s.templates().values():
+        labels = inject(pod(), parse_template(document)).pod["metadata"]["labels"]
+        assert is_selected(sidecars["selector"]["matchLabels"], labels)
+    assert not any(is_selected(sidecars["selector"]["matchLabels"], labels) for labels in labels_of_pods(SYSTEM))
+
+
+def test_each_port_is_open_to_namespaces_that_are_labelled_for_it() -> None:
+    rules = one("NetworkPolicy", "sidegate-admin")["spec"]["ingress"]
+    open_to = {
+        label: [port["port"] for port in rule["ports"]]
+        for rule in rules
+        for source in rule["from"]
+        for label in source["namespaceSelector"]["matchLabels"].items()
+    }
+
+    assert open_to == {
+        ("sidegate.dev/admin-access", "allowed"): ["admin"],
+        ("sidegate.dev/metrics-access", "allowed"): ["metrics"],
+    }
+    for name, value in open_to:
+        assert f"`{name}: {value}`" in PAGE
+
+
+@pytest.mark.parametrize("container", SIDECARS.values(), ids=SIDECARS)
+def test_the_name_of_a_port_is_no_longer_than_kubernetes_takes(container: dict[str, Any]) -> None:
+    """15 characters (RFC 6335 §5.1), which the schemas do not say."""
+    assert all(len(port["name"]) <= 15 for port in container["ports"])
 
 
 def test_every_variable_is_a_setting() -> None:
