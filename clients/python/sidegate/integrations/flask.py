@@ -9,9 +9,11 @@ def orders() -> ResponseReturnValue:
     return {"user": g.session.user_id}
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
-from typing import Literal, ParamSpec, TypeVar, cast, overload
+from typing import Any, Literal, ParamSpec, TypeVar, cast, overload
+from weakref import WeakSet
 
 from sidegate.integrations import guard, signing_out
 from sidegate.integrations.answers import REFUSALS, Answer, Refusal, answer_to
@@ -33,6 +35,9 @@ ResultT = TypeVar("ResultT")
 
 _EXTENSION = "sidegate"
 
+_guarded_views: WeakSet[Callable[..., Any]] = WeakSet()
+"""The views that `verify_session` was put before: those as they were, not those that it made of them."""
+
 
 class Installation:
     """What `install` gave an app. Its client connects with its first use, so that an app can be made before a fork.
@@ -45,6 +50,16 @@ class Installation:
     def __init__(self, policy: WebPolicy, client: SessionClient) -> None:
         self.policy = policy
         self.client = client
+        self._guards_checked = False
+
+    def check_guards(self) -> None:
+        """Before each request. Raises: RuntimeError, as long as a view is served without the guard put before it.
+
+        Whoever writes `@verify_session()` above the route's decorator guards a function that the app does not know.
+        """
+        if not self._guards_checked:
+            _check_guards(current_app.view_functions)
+            self._guards_checked = True  # Flask takes no more views once it has served
 
 
 def install(
@@ -64,6 +79,7 @@ def install(
         raise ValueError("a client has its target already; pass one of the two")
     installation = Installation(policy or WebPolicy(), client or SessionClient(target))
     app.extensions[_EXTENSION] = installation
+    app.before_request(installation.check_guards)
     for refusal in REFUSALS:
         app.register_error_handler(refusal, _answer)
     return installation
@@ -95,6 +111,8 @@ def verify_session(
             g.session = _session(rules)
             return cast("ResultT", current_app.ensure_sync(view)(*args, **kwargs))
 
+        with suppress(TypeError):  # of what cannot be referred to weakly; it is guarded all the same
+            _guarded_views.add(view)
         return verified
 
     return decorate
@@ -150,6 +168,16 @@ def sign_out(scope: SignOutScope | str | None = None) -> Response:
 def sign_out_view() -> Response:
     """`sign_out` as a view, for POST. The query parameter `scope` names the scope."""
     return sign_out(request.args.get("scope"))
+
+
+def _check_guards(views: Mapping[str, Callable[..., Any]]) -> None:
+    guarded = [getattr(view, "__wrapped__", None) for view in views.values()]
+    for endpoint, view in views.items():
+        # One that is served with its guard too is meant to be open here.
+        if view in _guarded_views and view not in guarded:
+            raise RuntimeError(
+                f"nothing guards the view {endpoint!r}: verify_session belongs below the route's decorator"
+            )
 
 
 def _session(rules: guard.RouteRules) -> Session | None:
