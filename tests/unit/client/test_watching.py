@@ -345,6 +345,23 @@ def test_a_watch_can_be_stopped_by_whom_the_garbage_collector_runs_in(
     until(lambda: not watchers())
 
 
+def test_a_watch_that_the_callback_of_another_stops_is_not_told(client: SessionClient, server: FeedServer) -> None:
+    told, both = Told(), list[SessionWatch]()
+
+    def stop_both(end: SessionEnded | ClientClosed) -> None:
+        told(end)
+        for each in both:
+            each.stop()
+
+    session = client.verify("s-1")
+    both += [client.watch_session(session, on_end=stop_both) for _ in range(2)]
+    server.wait_for_stream(1)
+    server.revoke("s-1")
+    assert told.next() == REVOKED
+    until(lambda: not watchers())
+    assert told.empty()
+
+
 def test_watches_that_cannot_begin_are_not_gathered(server: FeedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(_: object = None) -> None:
         raise ForkUnsupported("gRPC would hang")
