@@ -135,6 +135,9 @@ clean: ## Remove the environments and all that was built; .sidegate, the state o
 
 # Environments. A stamp says that its lock is installed; a newer lock or pyproject.toml makes it stale.
 
+# `make run` and `make example-flask` at the same moment: one pip at a time, where there is a flock.
+$(VENV)/.%: SHELL := $(if $(shell command -v flock),flock $(firstword $(MAKEFILE_LIST)) )/bin/sh
+
 # What dev.lock installs includes what the two smaller ones do, at the same versions: `make lock` sees to that.
 $(VENV)/.sidecar: requirements/sidecar.lock pyproject.toml | $(VENV)/.created
 	$(BIN)/python $(PIP_INSTALL) requirements/sidecar.lock
