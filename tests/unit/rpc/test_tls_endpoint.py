@@ -14,11 +14,12 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from grpc_reflection.v1alpha import reflection_pb2
 from sidegate_sidecar.access import Authority, Grant, Role
 from sidegate_sidecar.errors import ListenerUnavailable, StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import Demand, StoreFacts, Subject, Verdict, wall_clock
-from sidegate_sidecar.rpc import tls_front
+from sidegate_sidecar.rpc import refusals, tls_front
 from sidegate_sidecar.rpc.actor import ACTOR
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.certificate_files import CertificateFiles, ServerTls
@@ -31,6 +32,7 @@ from tests.fakes.certificate_authority import CertificateAuthority, Pair
 
 SERVICE = "sidegate.v1.RevocationFeedService"  # of which the table of roles knows a method
 METHOD = f"/{SERVICE}/WatchRevocations"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 LOOPBACK = Listener(host="127.0.0.1")
 TIMEOUT = 30
 
@@ -75,7 +77,7 @@ class Held:
 class Bench:
     """An endpoint, its authority and its one RPC."""
 
-    def __init__(self, folder: Path, at: Listener = LOOPBACK) -> None:
+    def __init__(self, folder: Path, at: Listener = LOOPBACK, *, reflection_enabled: bool = False) -> None:
         self.authority = CertificateAuthority()
         self.held = Held()
         certificate, key = self.authority.issue_for_loopback().write(folder, "server")
@@ -89,17 +91,22 @@ class Bench:
             return Gate(granted, look_up, None, peer_of)
 
         self.endpoint = TlsEndpoint(
-            [Service(SERVICE, self.held.add_to)], [at], tls=tls, gate=gate, reflection_enabled=False
+            [Service(SERVICE, self.held.add_to)], [at], tls=tls, gate=gate, reflection_enabled=reflection_enabled
         )
 
     @asynccontextmanager
     async def calling(self, at: Listener, pair: Pair | None) -> AsyncGenerator[Callable[[], Any], None]:
+        async with self.connected(at, pair) as channel:
+            yield lambda: channel.unary_unary(METHOD)(b"", timeout=TIMEOUT)
+
+    @asynccontextmanager
+    async def connected(self, at: Listener, pair: Pair | None) -> AsyncGenerator[Any, None]:
+        """A channel. The stubs know no calls in bytes."""
         credentials = grpc.ssl_channel_credentials(
             self.authority.bundle, *((None, None) if pair is None else (pair.key, pair.certificate))
         )
-        channel: Any = grpc.aio.secure_channel(str(at), credentials)  # the stubs know no calls in bytes
-        async with channel:
-            yield lambda: channel.unary_unary(METHOD)(b"", timeout=TIMEOUT)
+        async with grpc.aio.secure_channel(str(at), credentials) as channel:
+            yield channel
 
 
 async def accepts(at: Listener) -> bool:
@@ -230,6 +237,40 @@ async def test_a_call_that_was_refused_keeps_no_place(bench: Bench, monkeypatch:
 
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
         assert await good_call() == b""
+
+
+async def test_a_caller_who_asks_in_a_stream_keeps_the_place(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 2)
+    bench = Bench(folders[0], reflection_enabled=True)
+    bench.held.let_go.set()
+    [at] = await bench.endpoint.start()
+    question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    async with bench.connected(at, bench.pair) as channel:
+        stream = channel.stream_stream(REFLECTION)(timeout=TIMEOUT)
+        await stream.write(question)
+        assert await stream.read()
+        async with stranger(bench, at) as younger, bench.calling(at, bench.pair) as call:
+            assert await call() == b""
+            assert await was_cut_off(younger)
+        await stream.write(question)
+        assert await stream.read()
+        stream.cancel()
+    await bench.endpoint.stop(0)
+
+
+async def test_a_flood_of_strangers_hides_no_refusal_of_who_is_known(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "MAX_A_SECOND", 1)
+    [at] = await bench.endpoint.start()
+    with capture_logs() as logs:
+        for pair in (None, None, bench.authority.issue(dns=["other.internal"])):
+            async with bench.calling(at, pair) as call:
+                with pytest.raises(grpc.aio.AioRpcError):
+                    await call()
+    assert "mtls:other.internal" in [entry["actor"] for entry in logs]
 
 
 async def test_handshakes_that_stop_do_not_push_out_who_has_finished_one(
