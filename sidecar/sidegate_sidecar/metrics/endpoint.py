@@ -94,7 +94,7 @@ class MetricsEndpoint:
 
     def _page(self, accepted: str) -> web.Response:
         # Not prometheus-client's choice of the two, which fails at a version that is no number.
-        wants_openmetrics = any(part.partition(";")[0].strip() == _OPENMETRICS for part in accepted.split(","))
+        wants_openmetrics = any(part.partition(";")[0].strip().lower() == _OPENMETRICS for part in accepted.split(","))
         try:
             if wants_openmetrics:
                 body, content_type = _openmetrics.generate_latest(self._registry), CONTENT_TYPE_LATEST

@@ -185,6 +185,24 @@ def test_what_is_revoked_watched_and_remembered_is_told(sidecar: Sidecar, issuer
     eventually(lambda: scrape(sidecar)["sidegate_feed_watches", ""] == 0 or None, "the watch is still counted")
 
 
+def test_calls_that_are_shed_are_counted_on_every_listener_together(folder: Path, issuer: FakeIssuer) -> None:
+    settings = {"issuers": issuers_setting(file_issuer(issuer, folder)), "metrics_listen": "127.0.0.1:0"}
+    with running_sidecar(folder, **settings) as sidecar, ExitStack() as watching:
+        asked, watches = feed_pb2.WatchRevocationsRequest(), list[object]()  # whose end is that of the watch
+        for target in (sidecar.target, sidecar.admin_target):
+            for _ in range(3):  # a connection has 128 streams at most, a server 256 watches
+                channel = watching.enter_context(grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)]))
+                stub = feed_pb2_grpc.RevocationFeedServiceStub(channel)
+                watches += [stub.WatchRevocations(asked, timeout=60) for _ in range(100)]
+
+        def told() -> bool | None:
+            page = scrape(sidecar)
+            open_, shed = page["sidegate_feed_watches", ""], page["sidegate_calls_shed_total", "streams"]
+            return (open_ == 2 * 256 and shed == 2 * 44) or None
+
+        eventually(told, "the watches are not counted, or not those that were shed")
+
+
 def test_nothing_of_a_caller_or_a_token_is_told(
     sidecar: Sidecar, issuer: FakeIssuer, stub: verification_pb2_grpc.VerificationServiceStub
 ) -> None:
