@@ -244,20 +244,22 @@ async def test_a_caller_who_asks_in_a_stream_keeps_the_place(
 ) -> None:
     monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 2)
     bench = Bench(folders[0], reflection_enabled=True)
-    bench.held.let_go.set()
-    [at] = await bench.endpoint.start()
-    question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
-    async with bench.connected(at, bench.pair) as channel:
-        stream = channel.stream_stream(REFLECTION)(timeout=TIMEOUT)
-        await stream.write(question)
-        assert await stream.read()
-        async with stranger(bench, at) as younger, bench.calling(at, bench.pair) as call:
-            assert await call() == b""
-            assert await was_cut_off(younger)
-        await stream.write(question)
-        assert await stream.read()
-        stream.cancel()
-    await bench.endpoint.stop(0)
+    try:
+        bench.held.let_go.set()
+        [at] = await bench.endpoint.start()
+        question = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+        async with bench.connected(at, bench.pair) as channel:
+            stream = channel.stream_stream(REFLECTION)(timeout=TIMEOUT)
+            await stream.write(question)
+            assert await stream.read()
+            async with stranger(bench, at) as younger, bench.calling(at, bench.pair) as call:
+                assert await call() == b""
+                assert await was_cut_off(younger)
+            await stream.write(question)
+            assert await stream.read()
+            stream.cancel()
+    finally:
+        await bench.endpoint.stop(0)
 
 
 async def test_a_flood_of_strangers_hides_no_refusal_of_who_is_known(
