@@ -79,7 +79,6 @@ class MetricsEndpoint:
         """Accept nobody any more, and end what is open."""
         if self._accepting is not None and self._connections is not None:
             self._accepting.close()
-            self._connections.end()
             await self._connections.shutdown(ENDING_SECONDS)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -129,11 +128,6 @@ class _Connections(web.Server):
         if handler in self._open:
             _, limit = self._open.pop(handler)
             limit.cancel()
-
-    def end(self) -> None:
-        """Cut off all of them."""
-        for handler in list(self._open):
-            self._cut_off(handler)
 
     def _cut_off(self, handler: web.RequestHandler) -> None:
         transport, limit = self._open.pop(handler)
