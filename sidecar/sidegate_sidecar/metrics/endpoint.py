@@ -22,7 +22,7 @@ from sidegate_sidecar.logs import places
 from sidegate_sidecar.metrics.collector import Sources, registry_of
 
 PATH = "/metrics"
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 64  # as of health; beside them there is room for whoever verifies
 CONNECTION_SECONDS = 5.0  # from its beginning to its end; a page is made in 1 ms
 MAX_LINE_BYTES = 2048  # of the request's first line, and of each header: Prometheus's Accept has 300
 MAX_HEADERS = 32
