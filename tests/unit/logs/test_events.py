@@ -11,10 +11,17 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception"}
 
 
 def logged_events() -> Iterator[str]:
-    """The event of every call of a logger: what is called `log` or `_log`, or comes right out of `get_logger()`."""
+    """The event of every call of a logger: what is called `log` or `_log`, or comes right out of `get_logger()`. And of
+    every log of refusals that is made: it calls a logger with the one that it was given.
+    """
     for file in sorted((ROOT / "sidecar").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_bytes())):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            if not isinstance(node, ast.Call):
+                continue
+            made = re.match(r"RefusalLog\('(\w+)'|partial\(RefusalLog, '(\w+)'", ast.unparse(node))
+            if made:
+                yield made[1] or made[2]
+            if not isinstance(node.func, ast.Attribute) or file.name == "refusals.py":
                 continue
             method, receiver = node.func.attr, ast.unparse(node.func.value)
             if not re.search(r"\b_?log$|\bget_logger\(.*\)$", receiver) or method not in LEVELS | {"log"}:
