@@ -83,18 +83,19 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
 
     def revoke(self, handle: str, *, telling: bool = True) -> None:
         """Refuse it from now on, and tell the feed."""
-        with self._changed:
+        with self._changed:  # to the end: a checkpoint in between would say that it was delivered
             self.revoked.add(handle)
             self.sequence += 1
-        if telling:
-            self.tell(handle)
+            if telling:
+                self.tell(handle)
 
     def revoke_user(self) -> None:
         """Tell the feed that sessions of the one user were revoked. Which of them, only `revoked` says."""
         with self._changed:
             self.sequence += 1
-        revocation = feed_pb2.FeedRevocation(user_digest=digest_of(SALT, USER, ISSUER, "anna"))
-        self.send(Response(revocations=feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])))
+            revocation = feed_pb2.FeedRevocation(user_digest=digest_of(SALT, USER, ISSUER, "anna"))
+            told = feed_pb2.FeedRevocations(revision=self.revision(), revocations=[revocation])
+            self.send(Response(revocations=told))
 
     def tell(self, handle: str) -> None:
         revocation = feed_pb2.FeedRevocation(session_digest=digest_of(SALT, SESSION, ISSUER, handle))
@@ -130,6 +131,7 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
             self._changed.notify_all()
             beginning = request.after if self.resuming and request.HasField("after") else self.revision()
             hello = Response(hello=feed_pb2.FeedHello(revision=beginning, digest_salt=SALT))
+            first = self.checkpoint()
 
         def end() -> None:
             stream.ended.set()
@@ -139,13 +141,15 @@ class FeedServer(feed_pb2_grpc.RevocationFeedServiceServicer):
             return
         yield hello
         if self.beating:
-            yield self.checkpoint()
+            yield first
         while True:
             try:
                 event = stream.events.get(timeout=0.25)
             except queue.Empty:
-                if self.beating:
-                    yield self.checkpoint()
+                with self._changed:
+                    beat = self.checkpoint() if self.beating and stream.events.empty() else None
+                if beat is not None:
+                    yield beat
                 continue
             if event is None:
                 return
