@@ -36,7 +36,9 @@ def without_index(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "outcome"), [(without_keys, "KEYS_UNAVAILABLE"), (without_index, "INDEX_NOT_LOADED")], ids=str
+    ("broken", "outcome"),
+    [(without_keys, "KEYS_UNAVAILABLE"), (without_index, "INDEX_NOT_LOADED")],
+    ids=["without keys", "without an index"],
 )
 async def test_where_nobody_can_say_it_is_counted_why(broken: Callable[[Bench], None], outcome: str) -> None:
     bench, counts = Bench(), VerificationCounts()
