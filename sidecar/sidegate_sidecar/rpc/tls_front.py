@@ -12,6 +12,7 @@ import resource
 import secrets
 import socket
 import ssl
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -200,13 +201,19 @@ async def _shake_hands(
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=CHUNK_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await loop.connect_accepted_socket(
-        lambda: protocol,
-        connection,
-        ssl=context,
-        ssl_handshake_timeout=HANDSHAKE_SECONDS,
-        ssl_shutdown_timeout=CLOSING_SECONDS,
-    )
+    try:
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol,
+            connection,
+            ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            ssl_shutdown_timeout=CLOSING_SECONDS,
+        )
+    except BaseException as fault:
+        # Its frames hold asyncio's buffers, of 256 KiB, and the future that holds it: a circle that would stay until
+        # the garbage collector finds it, and a flood makes hundreds of them before that.
+        traceback.clear_frames(fault.__traceback__)
+        raise
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
 
 

@@ -1,11 +1,13 @@
 """The listener behind TLS in this process: whom it lets to the server, how it drains, and what it leaves behind."""
 
 import asyncio
+import gc
 import os
 import resource
 import socket
 import ssl
 import tempfile
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -316,6 +318,28 @@ async def test_a_handshake_that_does_not_go_on_is_given_up(bench: Bench, monkeyp
         writer.close()
 
     assert [entry["cause"] for entry in logs] == ["the TLS handshake did not end in time"]
+
+
+@pytest.mark.parametrize("ending", ["hanging up", "giving way", "taking too long"])
+async def test_a_handshake_that_fails_leaves_no_buffers_to_the_garbage_collector(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(tls_front, "HANDSHAKE_SECONDS", 0.1 if ending == "taking too long" else TIMEOUT)
+    [at] = await bench.endpoint.start()
+    gc.collect()
+    gc.disable()
+    try:
+        begun = [await asyncio.open_connection(at.host, at.port) for _ in range(2 if ending == "giving way" else 1)]
+        if ending != "hanging up":
+            assert await was_cut_off(begun[0][0])
+        for _, writer in begun:
+            writer.transport.abort()
+        async with asyncio.timeout(TIMEOUT):
+            while any(isinstance(each, SSLProtocol) for each in gc.get_objects()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+    finally:
+        gc.enable()
 
 
 async def test_an_address_that_cannot_be_had_is_said(folders: tuple[Path, Path]) -> None:
