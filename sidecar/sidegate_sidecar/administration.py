@@ -44,7 +44,7 @@ class Revocations(Protocol):
     """The revocation index of this sidecar."""
 
     async def read_back(self, written: Revision, timeout: float) -> None:
-        """Return once the index has what was just written. Raises RevisionNotReached."""
+        """Return once the index has what was just written. Raises RevisionNotReached, ForeignRevision."""
         ...
 
 

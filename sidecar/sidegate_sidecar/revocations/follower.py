@@ -145,10 +145,14 @@ class LogFollower:
         Raises:
             RevisionNotReached: Not within `timeout` seconds; or the log turned out to be set back, and so the revision
                 is one of no store any more. What was written is in the log.
+            ForeignRevision: It was written to another store than the one that the log comes from.
         """
+        before = self._index
         try:
             await self._reach_by_reading(written, timeout)
         except ForeignRevision as finding:
+            if before is not None and before.revision.store_id != written.store_id:
+                raise
             raise RevisionNotReached("the revocation log was found set back just now; ask again") from finding
 
     async def _reach_by_reading(self, wanted: Revision, timeout: float) -> None:

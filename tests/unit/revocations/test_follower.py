@@ -944,6 +944,15 @@ async def test_what_was_written_after_a_failover_is_read_back_where_nobody_can_r
 
 
 @in_virtual_time
+async def test_what_was_written_to_another_store_is_not_read_back() -> None:
+    log = ScriptedLog()
+    log.append(3)
+    async with following(log) as follower:
+        with pytest.raises(ForeignRevision):
+            await follower.read_back(Revision("store-of-others", 2), 10)
+
+
+@in_virtual_time
 async def test_what_was_written_is_not_read_back_while_the_store_is_down() -> None:
     log = ScriptedLog()
     log.append(3)
