@@ -1,10 +1,14 @@
 """What tests of more than one folder share."""
 
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from tests.fakes.postgres import Database, PostgresServer
+
+# A shell has what it starts in the background ignore Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
