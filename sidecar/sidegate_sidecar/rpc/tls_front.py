@@ -13,8 +13,8 @@ import secrets
 import socket
 import ssl
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,15 @@ from typing import cast
 from sidegate_sidecar.access import Certificate, read_certificate
 from sidegate_sidecar.errors import ListenerUnavailable
 from sidegate_sidecar.listener import Listener, check_socket_path
+from sidegate_sidecar.rpc.http2_meter import Http2Meter, NotMeasurable
+from sidegate_sidecar.rpc.passage import End, pass_on
 from sidegate_sidecar.rpc.refusals import RefusalLog
+from sidegate_sidecar.rpc.strangers import Connection, Strangers
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
 DESCRIPTORS_PER_CONNECTION = 3  # to the client, and both ends of the socket to the server
 BACKLOG = 128
-CHUNK_BYTES = 64 * 1024
 CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
 BREATH_SECONDS = 0.1  # before accepting again, where the system could not
 _NAME_BYTES = 8  # of randomness, in the name of a connection's own socket
@@ -67,11 +69,9 @@ class TlsFront:
         self._server = server
         self._peers: dict[str, Peer] = {}
         self._listening: list[socket.socket] = []
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: set[Connection] = set()
         self._refusals = RefusalLog("admin_connection_refused")
-        # By connection, the address at the other end; the oldest first. Not by address, which two listeners can share.
-        self._shaking_hands: dict[asyncio.Task[None], str] = {}
-        self._strangers: dict[asyncio.Task[None], str] = {}  # have shaken hands, and no call was let through yet
+        self._strangers = Strangers(self._refused)
 
     def peer(self, grpc_peer: str) -> Peer | None:
         """Who is on a connection that grpc calls by that name. None: nobody that is still here."""
@@ -134,7 +134,7 @@ class TlsFront:
             loop.remove_reader(listening)
             loop.call_later(BREATH_SECONDS, self._accept_again, listening)
             return
-        if len(self._connections) >= _places() and not self._make_room():
+        if len(self._connections) >= _places() and not self._strangers.make_room():
             connection.close()
             self._refused(_named(address), "too many connections")
             return
@@ -142,79 +142,87 @@ class TlsFront:
         task = asyncio.create_task(self._serve(connection, _named(address)))
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
-        self._shaking_hands[task] = _named(address)
-
-    def _make_room(self) -> bool:
-        """Give up a connection on which nobody was let through yet, or strangers would keep everybody else out.
-
-        The oldest of whichever is more: a flood of handshakes that stop does not push out who has just finished one,
-        nor one of strangers who finish theirs those who have yet to.
-        """
-        most = max(self._shaking_hands, self._strangers, key=len)
-        if not most:
-            return False
-        task = next(iter(most))
-        self._refused(most.pop(task), "too many connections")
-        task.cancel()
-        return True
+        self._strangers.came(task, _named(address))
+        task.add_done_callback(self._strangers.forget)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if listening in self._listening:
             asyncio.get_running_loop().add_reader(listening, self._accept, listening)
 
     async def _serve(self, connection: socket.socket, address: str) -> None:
-        task = cast("asyncio.Task[None]", asyncio.current_task())
+        with _frames_cleared():
+            await self._see_through(connection, address)
+
+    async def _see_through(self, connection: socket.socket, address: str) -> None:
+        task = cast("Connection", asyncio.current_task())
+        outer = End(partial(self._screened, task, Http2Meter()))
         try:
-            reader, writer = await _shake_hands(connection, self._context())
+            with _frames_cleared():
+                await _shake_hands(outer, connection, self._context())
         except (ConnectionResetError, BrokenPipeError):
             return  # hung up without a word: somebody looked whether the port is open
         except OSError as fault:
             self._refused(address, _in_words(fault))
             return
-        finally:
-            self._shaking_hands.pop(task, None)
+        self._strangers.shook_hands(task)
         try:
-            certificate = _certificate_of(writer)
+            certificate = _certificate_of(outer.transport)
         except ValueError as fault:
             self._refused(address, str(fault))
-            writer.close()
+            outer.transport.close()
             return
         name = _name()
         own = self._server.parent / name
-        self._strangers[task] = address
-        self._peers[name] = Peer(address, certificate, keep=partial(self._strangers.pop, task, None))
+        self._peers[name] = Peer(address, certificate, keep=partial(self._strangers.let_through, task))
         try:
-            await _pass_on(reader, writer, own, self._server)
+            await _pass_on(outer, own, self._server)
         finally:
-            self._strangers.pop(task, None)
             del self._peers[name]
             own.unlink(missing_ok=True)
+
+    def _screened(self, connection: Connection, meter: Http2Meter, chunk: bytes) -> bytes:
+        """What the server gets now of what a client has sent: of strangers no headers without bounds.
+
+        Raises:
+            ConnectionAbortedError: No more of that connection.
+        """
+        if self._strangers.knows(connection):
+            return meter.rest() + chunk
+        try:
+            passing, size = meter.take(chunk)
+        except NotMeasurable as fault:
+            self._strangers.turn_away(connection, str(fault))
+            raise ConnectionAbortedError("it cannot be measured") from fault
+        self._strangers.sent(connection, size)
+        return passing
 
     def _refused(self, address: str, cause: str) -> None:
         self._refusals.write(peer=address, cause=cause)
 
 
-async def _shake_hands(
-    connection: socket.socket, context: ssl.SSLContext
-) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection's two ends, once TLS stands. Owns the connection. Raises OSError, of which ssl.SSLError is one."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=CHUNK_BYTES)
-    protocol = asyncio.StreamReaderProtocol(reader)
+@contextmanager
+def _frames_cleared() -> Generator[None, None, None]:
+    """Have what is raised hold nothing of where it was raised.
+
+    A future that holds it is held there, and so is a connection, with 256 KiB of asyncio's buffers or more. Such a
+    circle stays until the garbage collector finds it, and a flood makes hundreds of them before that.
+    """
     try:
-        transport, _ = await loop.connect_accepted_socket(
-            lambda: protocol,
-            connection,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS,
-            ssl_shutdown_timeout=CLOSING_SECONDS,
-        )
+        yield
     except BaseException as fault:
-        # Its frames hold asyncio's buffers, of 256 KiB, and the future that holds it: a circle that would stay until
-        # the garbage collector finds it, and a flood makes hundreds of them before that.
         traceback.clear_frames(fault.__traceback__)
         raise
-    return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
+
+
+async def _shake_hands(end: End, connection: socket.socket, context: ssl.SSLContext) -> None:
+    """Return once TLS stands. Owns the connection. Raises OSError, of which ssl.SSLError is one."""
+    await asyncio.get_running_loop().connect_accepted_socket(
+        lambda: end,
+        connection,
+        ssl=context,
+        ssl_handshake_timeout=HANDSHAKE_SECONDS,
+        ssl_shutdown_timeout=CLOSING_SECONDS,
+    )
 
 
 def _places() -> int:
@@ -230,59 +238,40 @@ def _name() -> str:
     return secrets.token_hex(_NAME_BYTES)
 
 
-def _certificate_of(writer: asyncio.StreamWriter) -> Certificate | None:
+def _certificate_of(transport: asyncio.Transport) -> Certificate | None:
     """The client's certificate. Raises ValueError: it cannot be read, or what is spoken here is not HTTP/2."""
-    tls: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
     if tls.selected_alpn_protocol() != "h2":
         raise ValueError("the client does not speak HTTP/2")
     der = tls.getpeercert(binary_form=True)
     return None if der is None else read_certificate(der)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, own: Path, server: Path) -> None:
-    """Pass bytes both ways until either side has ended."""
+async def _pass_on(outer: End, own: Path, server: Path) -> None:
+    """Pass on what comes to the server, and back, until either has ended."""
+    inner = End()
     try:
-        inner_reader, inner_writer = await _connect(own, server)
+        await _connect(inner, own, server)
     except BaseException as fault:
-        writer.close()
+        outer.transport.close()
         if not isinstance(fault, OSError):
             raise
         return  # the server has ended, or there is no file descriptor left
-    pumps = [asyncio.create_task(_pump(reader, inner_writer)), asyncio.create_task(_pump(inner_reader, writer))]
-    try:
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        writer.transport.abort()  # it makes room for another, and must not hold its own until it has read everything
-        raise
-    finally:
-        for pump in pumps:
-            pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
-        inner_writer.close()
-        writer.close()  # what was written still leaves
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(CLOSING_SECONDS):
-                await writer.wait_closed()
+    await pass_on(outer, inner, CLOSING_SECONDS)
 
 
-async def _connect(own: Path, server: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to the server from a socket of that name. Raises OSError."""
+async def _connect(end: End, own: Path, server: Path) -> None:
+    """Connect to the server from a socket of that name. Raises OSError."""
     inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         inner.setblocking(False)
         inner.bind(str(own))
-        await asyncio.get_running_loop().sock_connect(inner, str(server))
-        return await asyncio.open_unix_connection(sock=inner, limit=CHUNK_BYTES)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(inner, str(server))
+        await loop.create_unix_connection(lambda: end, sock=inner)
     except BaseException:
         inner.close()
         raise
-
-
-async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-    with suppress(OSError):  # whoever is gone has nothing more to say, and is told nothing
-        while chunk := await source.read(CHUNK_BYTES):
-            sink.write(chunk)
-            await sink.drain()
 
 
 def _in_words(fault: OSError) -> str:

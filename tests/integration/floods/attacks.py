@@ -7,7 +7,7 @@ from itertools import count, repeat
 from hyperframe.frame import SettingsFrame
 from sidegate.v1 import verification_pb2 as v1
 
-from tests.integration.floods import wire
+from tests.fakes import wire
 
 BURST = 100  # frames that leave together
 STREAMS = 128  # that the server allows one connection at a time

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 from sidegate.v1 import feed_pb2, revocation_pb2, verification_pb2
 
+from tests.fakes import wire
 from tests.integration.access.scene import REVOCATION, SESSIONS
-from tests.integration.floods import wire
 
 VERIFICATION = "/sidegate.v1.VerificationService"
 WATCH = "/sidegate.v1.RevocationFeedService/WatchRevocations"

@@ -11,9 +11,9 @@ import grpc
 from sidegate.v1 import revocation_pb2, verification_pb2
 
 from tests.fakes.certificate_authority import Pair
+from tests.fakes.wire import VERIFY
 from tests.integration.access.scene import DNS_NAME, REVOCATION, Running, Scene
 from tests.integration.floods.attacker import Prey
-from tests.integration.floods.wire import VERIFY
 
 CALL_SECONDS = 20.0  # on a loaded machine; nothing here is about how fast
 CALLS_PER_SECOND = 100.0

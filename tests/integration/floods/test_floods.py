@@ -9,10 +9,10 @@ import grpc
 import pytest
 from sidegate.v1 import verification_pb2 as v1
 
+from tests.fakes.wire import BATCH_VERIFY
 from tests.integration.floods.attacker import attacking
 from tests.integration.floods.attacks import ATTACKS, COSTLY
 from tests.integration.floods.scene import CALL_SECONDS, OWN_CONNECTION, Fortress
-from tests.integration.floods.wire import BATCH_VERIFY
 from tests.integration.sidecar.processes import check_output
 
 SECONDS = 0.5

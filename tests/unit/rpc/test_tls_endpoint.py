@@ -21,15 +21,17 @@ from sidegate_sidecar.access import Authority, Grant, Role
 from sidegate_sidecar.errors import ListenerUnavailable, StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import Demand, StoreFacts, Subject, Verdict, wall_clock
-from sidegate_sidecar.rpc import refusals, tls_front
+from sidegate_sidecar.rpc import refusals, strangers, tls_front
 from sidegate_sidecar.rpc.actor import ACTOR
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.certificate_files import CertificateFiles, ServerTls
 from sidegate_sidecar.rpc.gate import Gate, PeerOf
+from sidegate_sidecar.rpc.passage import End
 from sidegate_sidecar.rpc.server import Service
 from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
 from structlog.testing import capture_logs
 
+from tests.fakes import wire
 from tests.fakes.certificate_authority import CertificateAuthority, Pair
 
 SERVICE = "sidegate.v1.RevocationFeedService"  # of which the table of roles knows a method
@@ -178,13 +180,15 @@ async def test_who_gets_to_the_socket_behind_it_is_nobody(bench: Bench, folders:
 
 
 @asynccontextmanager
-async def stranger(bench: Bench, at: Listener) -> AsyncGenerator[asyncio.StreamReader, None]:
+async def stranger(
+    bench: Bench, at: Listener
+) -> AsyncGenerator[tuple[asyncio.StreamReader, asyncio.StreamWriter], None]:
     """Has shaken hands without a certificate, and says no more."""
     context = ssl.create_default_context(cadata=bench.authority.bundle.decode())
     context.set_alpn_protocols(["h2"])
     reader, writer = await asyncio.open_connection(at.host, at.port, ssl=context)
     try:
-        yield reader
+        yield reader, writer
     finally:
         writer.transport.abort()
 
@@ -222,7 +226,7 @@ async def test_strangers_who_finish_the_handshake_do_not_keep_newcomers_out(
     monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 2)
     bench.held.let_go.set()
     [at] = await bench.endpoint.start()
-    async with stranger(bench, at) as first, stranger(bench, at), bench.calling(at, bench.pair) as call:
+    async with stranger(bench, at) as (first, _), stranger(bench, at), bench.calling(at, bench.pair) as call:
         with capture_logs() as logs:
             assert await call() == b""
         assert await was_cut_off(first)
@@ -254,7 +258,7 @@ async def test_a_caller_who_asks_in_a_stream_keeps_the_place(
             stream = channel.stream_stream(REFLECTION)(timeout=TIMEOUT)
             await stream.write(question)
             assert await stream.read()
-            async with stranger(bench, at) as younger, bench.calling(at, bench.pair) as call:
+            async with stranger(bench, at) as (younger, _), bench.calling(at, bench.pair) as call:
                 assert await call() == b""
                 assert await was_cut_off(younger)
             await stream.write(question)
@@ -282,7 +286,7 @@ async def test_handshakes_that_stop_do_not_push_out_who_has_finished_one(
 ) -> None:
     monkeypatch.setattr(tls_front, "MAX_CONNECTIONS", 3)
     [at] = await bench.endpoint.start()
-    async with stranger(bench, at) as finished:
+    async with stranger(bench, at) as (finished, _):
         begun = [await asyncio.open_connection(at.host, at.port) for _ in range(6)]
         assert await was_cut_off(begun[0][0])
 
@@ -291,20 +295,60 @@ async def test_handshakes_that_stop_do_not_push_out_who_has_finished_one(
             writer.transport.abort()
 
 
+async def test_who_has_sent_most_without_a_call_gives_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strangers, "MAX_BYTES", 100_000)
+    bench.held.let_go.set()
+    [at] = await bench.endpoint.start()
+    announced = (1_000_000).to_bytes(3) + bytes(6)  # a frame of data
+    async with stranger(bench, at) as (modest, writing), stranger(bench, at) as (greedy, writing_more):
+        writing.write(wire.hello() + announced + bytes(40_000))
+        writing_more.write(wire.hello() + announced + bytes(80_000))
+        with capture_logs() as logs:
+            assert await was_cut_off(greedy)
+        async with bench.calling(at, bench.pair) as call:
+            assert await call() == b""
+        assert not modest.at_eof()
+    assert [entry["cause"] for entry in logs] == ["too much without a call"]
+
+
+async def test_headers_without_end_are_turned_away(bench: Bench) -> None:
+    [at] = await bench.endpoint.start()
+    async with stranger(bench, at) as (reading, writing):
+        with capture_logs() as logs:
+            writing.write(wire.hello() + wire.headers(1, wire.header_block()))
+            for _ in range(20):
+                writing.write(wire.continuation(1, b"\x10\x01x\x04more" * 1000))
+            assert await was_cut_off(reading)
+    assert [entry["cause"] for entry in logs] == ["headers without end"]
+
+
+async def test_who_was_let_through_may_send_more_than_strangers_may(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strangers, "MAX_BYTES", 100_000)
+    bench.held.let_go.set()
+    [at] = await bench.endpoint.start()
+    async with bench.connected(at, bench.pair) as channel:
+        for _ in range(20):
+            long = (("x-long", "x" * 7000),)
+            assert await channel.unary_unary(METHOD)(b"", timeout=TIMEOUT, metadata=long) == b""
+
+
 async def test_a_connection_ends_where_no_file_descriptor_is_left_for_its_other_half(tmp_path: Path) -> None:
     here, there = socket.socketpair()
-    reader, writer = await asyncio.open_connection(sock=here)
+    outer = End()
+    await asyncio.get_running_loop().create_connection(lambda: outer, sock=here)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     next_one = os.dup(0)
     os.close(next_one)
     resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
     try:
         passing_on = tls_front._pass_on  # pyright: ignore[reportPrivateUsage] - accepting would need a descriptor too
-        await passing_on(reader, writer, tmp_path / "own", tmp_path / "server")
+        await passing_on(outer, tmp_path / "own", tmp_path / "server")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    assert writer.is_closing()
+    assert outer.transport.is_closing()
     there.close()
 
 

@@ -1,0 +1,96 @@
+"""Who came to a listener and was not let through yet: what they hold of it, and who gives way when it is too much."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+MAX_BYTES = 16 * 1024 * 1024
+"""That strangers may have sent, together, headers decompressed. A first call may have 2 MB: a thousand sessions."""
+
+Connection: TypeAlias = asyncio.Task[None]
+"""What serves it. Not its address, which two listeners can share."""
+
+
+@dataclass(slots=True)
+class _Stranger:
+    address: str
+    sent: int = 0
+
+
+class Strangers:
+    """Connections, until a call was let through on them; the oldest first.
+
+    Who gives way is cancelled. Else strangers would keep everybody out, and could have the process keep for them
+    whatever they send.
+
+    Args:
+        refused: Told the address of who gave way, and why.
+    """
+
+    def __init__(self, refused: Callable[[str, str], None]) -> None:
+        self._refused = refused
+        self._shaking_hands: dict[Connection, _Stranger] = {}
+        self._unheard: dict[Connection, _Stranger] = {}  # have shaken hands
+        self._sent = 0  # by these
+        self._known: set[Connection] = set()
+
+    def came(self, connection: Connection, address: str) -> None:
+        """Somebody came, and shakes hands."""
+        self._shaking_hands[connection] = _Stranger(address)
+
+    def shook_hands(self, connection: Connection) -> None:
+        """They finished that."""
+        self._unheard[connection] = self._shaking_hands.pop(connection)
+
+    def let_through(self, connection: Connection) -> None:
+        """A call of theirs was: they are no strangers any more."""
+        self.forget(connection)
+        self._known.add(connection)
+
+    def knows(self, connection: Connection) -> bool:
+        """Whether one was."""
+        return connection in self._known
+
+    def sent(self, connection: Connection, number: int) -> None:
+        """They sent so many bytes more. Past what all may have sent, who sent most gives way.
+
+        Raises:
+            ConnectionAbortedError: They gave way, now or before.
+        """
+        stranger = self._unheard.get(connection)
+        if stranger is not None:
+            stranger.sent += number
+            self._sent += number
+            while self._sent > MAX_BYTES:
+                self.turn_away(max(self._unheard, key=lambda each: self._unheard[each].sent), "too much without a call")
+        if connection not in self._unheard:
+            raise ConnectionAbortedError("they gave way")
+
+    def make_room(self) -> bool:
+        """Have the oldest of those that shake hands, or of those that have, give way: whichever are more. Whether there
+        was one.
+
+        So a flood of handshakes that stop does not push out who has just finished one, nor one of strangers who finish
+        theirs those who have yet to.
+        """
+        most = max(self._shaking_hands, self._unheard, key=len)
+        if not most:
+            return False
+        self.turn_away(next(iter(most)), "too many connections")
+        return True
+
+    def turn_away(self, connection: Connection, cause: str) -> None:
+        """End a stranger's connection, unless it is ending."""
+        stranger = self._shaking_hands.get(connection) or self._unheard.get(connection)
+        if stranger is not None:
+            self.forget(connection)
+            self._refused(stranger.address, cause)
+            connection.cancel()
+
+    def forget(self, connection: Connection) -> None:
+        """They are gone."""
+        self._known.discard(connection)
+        stranger = self._shaking_hands.pop(connection, None) or self._unheard.pop(connection, None)
+        if stranger is not None:
+            self._sent -= stranger.sent
