@@ -30,7 +30,8 @@ from sidegate_sidecar.revocations.compaction import compact_for_ever
 from sidegate_sidecar.revocations.feed import RevocationFeed
 from sidegate_sidecar.rpc.feed import RevocationFeedService
 from sidegate_sidecar.rpc.forwarding import Forwarding
-from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service, health_endpoint
+from sidegate_sidecar.rpc.health_endpoint import HealthEndpoint
+from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint, Service
 from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
 from sidegate_sidecar.rpc.verification import VerificationService
 from sidegate_sidecar.settings import Settings
@@ -105,7 +106,7 @@ class Sidecar:
         policies = [issuer.policy for issuer in self._issuers if not issuer.admin_use]
         authenticator = Authenticator(policies, key_ring, remembered=settings.remembered_tokens)
         administration = self._administration(key_ring, side)
-        health = [health_endpoint(settings.health_listen)] if settings.health_listen else []
+        health = [HealthEndpoint(settings.health_listen)] if settings.health_listen else []
         endpoints: list[Endpoint | TlsEndpoint] = [
             self._data_plane(authenticator, status, side, feed, administration or self._forwarding(side))
         ]
@@ -248,7 +249,10 @@ def _feed(feed: RevocationFeed | None, *, snapshots: bool) -> Service:
 
 
 async def _stop_all(
-    endpoints: Sequence[Endpoint | TlsEndpoint], health: Sequence[Endpoint], feed: RevocationFeed | None, grace: float
+    endpoints: Sequence[Endpoint | TlsEndpoint],
+    health: Sequence[HealthEndpoint],
+    feed: RevocationFeed | None,
+    grace: float,
 ) -> None:
     """Together: the grace is the sidecar's, not each endpoint's. Health first, then those who watch.
 
@@ -263,7 +267,10 @@ async def _stop_all(
 
 
 async def _serve_when_ready(
-    endpoints: Sequence[Endpoint | TlsEndpoint], issuers: Container[str], key_ring: KeyRing, side: StoreSide | None
+    endpoints: Sequence[Endpoint | TlsEndpoint | HealthEndpoint],
+    issuers: Container[str],
+    key_ring: KeyRing,
+    side: StoreSide | None,
 ) -> None:
     """Report SERVING once keys of any of the issuers are there and the index has loaded. From then on outages are
     survived.

@@ -1,7 +1,7 @@
 """A passage: what arrives at one connection leaves at another, no faster than that takes it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 BUFFERED_BYTES = 64 * 1024  # that wait for a slow reader, before who sends has to wait too
@@ -74,8 +74,22 @@ class End(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-async def pass_on(outer: End, inner: End, closing_seconds: float) -> None:
-    """Pass bytes both ways until either side has ended; what was written still leaves, for so long. Closes both."""
+async def pass_on(outer: End, connect: Callable[[End], Awaitable[object]], closing_seconds: float) -> None:
+    """Pass bytes both ways until either side has ended; what was written still leaves, for so long. Closes both.
+
+    Args:
+        outer: Of a connection that stands.
+        connect: Connects the other one. If it cannot, by an OSError, the first one is closed and that is all.
+        closing_seconds: As above.
+    """
+    inner = End()
+    try:
+        await connect(inner)
+    except BaseException as fault:
+        outer.transport.close()
+        if not isinstance(fault, OSError):
+            raise
+        return
     outer.lead_to(inner)
     inner.lead_to(outer)
     try:

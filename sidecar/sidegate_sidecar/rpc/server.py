@@ -33,17 +33,6 @@ _OPTIONS = (
     ("grpc.absolute_max_metadata_size", 16 * 1024),
 )
 
-_HEALTH_OPTIONS = (
-    # Whoever reaches the pod may connect. What they hold must not be what verification needs: memory, file descriptors.
-    ("grpc.max_allowed_incoming_connections", 64),
-    ("grpc.max_concurrent_streams", 8),
-    ("grpc.max_receive_message_length", 1024),
-    # And none of those places may be held for long, or a prober would find none.
-    ("grpc.max_connection_idle_ms", 2_000),
-    ("grpc.max_connection_age_ms", 60_000),
-    ("grpc.max_connection_age_grace_ms", 1_000),
-)
-
 _UNFINISHED: list[grpc.aio.Server] = []  # kept until the process ends: to free one is to wait for its connections
 
 _log = structlog.get_logger(__name__)
@@ -167,11 +156,6 @@ class Endpoint:
     def _unlock(self) -> None:
         while self._locks:
             os.close(self._locks.pop())
-
-
-def health_endpoint(listeners: Sequence[Listener]) -> Endpoint:
-    """Health and nothing else, for orchestrators that ask a pod's address. Strangers can ask too, and learn no more."""
-    return Endpoint([], listeners, socket_mode=DATA_SOCKET_MODE, reflection_enabled=False, options=_HEALTH_OPTIONS)
 
 
 async def _check_name(listener: Listener) -> None:

@@ -5,9 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-MAX_BYTES = 16 * 1024 * 1024
-"""That strangers may have sent, together, headers decompressed. A first call may have 2 MB: a thousand sessions."""
-
 Connection: TypeAlias = asyncio.Task[None]
 """What serves it. Not its address, which two listeners can share."""
 
@@ -26,10 +23,12 @@ class Strangers:
 
     Args:
         refused: Told the address of who gave way, and why.
+        max_bytes: That they may have sent, together, headers decompressed.
     """
 
-    def __init__(self, refused: Callable[[str, str], None]) -> None:
+    def __init__(self, refused: Callable[[str, str], None], max_bytes: int) -> None:
         self._refused = refused
+        self._max_bytes = max_bytes
         self._shaking_hands: dict[Connection, _Stranger] = {}
         self._unheard: dict[Connection, _Stranger] = {}  # have shaken hands
         self._sent = 0  # by these
@@ -62,7 +61,7 @@ class Strangers:
         if stranger is not None:
             stranger.sent += number
             self._sent += number
-            while self._sent > MAX_BYTES:
+            while self._sent > self._max_bytes:
                 self.turn_away(max(self._unheard, key=lambda each: self._unheard[each].sent), "too much without a call")
         if connection not in self._unheard:
             raise ConnectionAbortedError("they gave way")

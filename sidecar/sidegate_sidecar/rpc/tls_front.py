@@ -12,28 +12,20 @@ import resource
 import secrets
 import socket
 import ssl
-import traceback
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from sidegate_sidecar.access import Certificate, read_certificate
-from sidegate_sidecar.errors import ListenerUnavailable
-from sidegate_sidecar.listener import Listener, check_socket_path
-from sidegate_sidecar.rpc.http2_meter import Http2Meter, NotMeasurable
+from sidegate_sidecar.listener import check_socket_path
+from sidegate_sidecar.rpc.front import CLOSING_SECONDS, Front, frames_cleared, this_connection
 from sidegate_sidecar.rpc.passage import End, pass_on
-from sidegate_sidecar.rpc.refusals import RefusalLog
-from sidegate_sidecar.rpc.strangers import Connection, Strangers
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
+MAX_STRANGERS_BYTES = 16 * 1024 * 1024  # a first call may have 2 MB: a thousand sessions
 DESCRIPTORS_PER_CONNECTION = 3  # to the client, and both ends of the socket to the server
-BACKLOG = 128
-CLOSING_SECONDS = 1.0  # for the last bytes and TLS's goodbye
-BREATH_SECONDS = 0.1  # before accepting again, where the system could not
 _NAME_BYTES = 8  # of randomness, in the name of a connection's own socket
 
 
@@ -52,7 +44,7 @@ class Peer:
     keep: Callable[[], object]
 
 
-class TlsFront:
+class TlsFront(Front):
     """Listens, and passes what comes through TLS on to a server's Unix socket.
 
     Args:
@@ -64,107 +56,27 @@ class TlsFront:
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext], server: Path) -> None:
+        super().__init__("admin_connection_refused", places=_places, max_bytes=MAX_STRANGERS_BYTES)
         check_socket_path(server.parent / _name())
         self._context = context
         self._server = server
         self._peers: dict[str, Peer] = {}
-        self._listening: list[socket.socket] = []
-        self._connections: set[Connection] = set()
-        self._refusals = RefusalLog("admin_connection_refused")
-        self._strangers = Strangers(self._refused)
 
     def peer(self, grpc_peer: str) -> Peer | None:
         """Who is on a connection that grpc calls by that name. None: nobody that is still here."""
         return self._peers.get(grpc_peer.rpartition("/")[2])
 
-    async def listen(self, listener: Listener) -> Listener:
-        """Accept connections from now on. Where it listens, with the port that the system chose.
-
-        Raises:
-            ListenerUnavailable: The address is taken, or not this host's.
-        """
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.getaddrinfo(
-                listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-        except (OSError, UnicodeError):
-            raise ListenerUnavailable(
-                f"cannot listen on {listener}: the name {listener.host} does not resolve"
-            ) from None
-        family, _, _, _, address = found[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        self._listening.append(listening)
-        try:
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # not SO_REUSEPORT: two would share it
-            listening.bind(address)
-            listening.listen(BACKLOG)
-        except OSError:
-            raise ListenerUnavailable(
-                f"cannot listen on {listener}: the address is in use or not this host's"
-            ) from None
-        listening.setblocking(False)
-        loop.add_reader(listening, self._accept, listening)
-        return Listener(host=listener.host, port=listening.getsockname()[1])
-
-    def stop_accepting(self) -> None:
-        """Let nobody new in."""
-        while self._listening:
-            listening = self._listening.pop()
-            asyncio.get_running_loop().remove_reader(listening)
-            listening.close()
-
-    async def close(self) -> None:
-        """End what is left, once its server has ended: the last bytes first."""
-        self.stop_accepting()
-        if self._connections:
-            await asyncio.wait(self._connections, timeout=CLOSING_SECONDS)
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, listening: socket.socket) -> None:
-        """Called when somebody is there. Not a task that waits: cancelling one can lose a connection just accepted."""
-        try:
-            connection, address = listening.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return  # gone again
-        except OSError:  # out of file descriptors
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(listening)
-            loop.call_later(BREATH_SECONDS, self._accept_again, listening)
-            return
-        if len(self._connections) >= _places() and not self._strangers.make_room():
-            connection.close()
-            self._refused(_named(address), "too many connections")
-            return
-        connection.setblocking(False)
-        task = asyncio.create_task(self._serve(connection, _named(address)))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
-        self._strangers.came(task, _named(address))
-        task.add_done_callback(self._strangers.forget)
-
-    def _accept_again(self, listening: socket.socket) -> None:
-        if listening in self._listening:
-            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
-
-    async def _serve(self, connection: socket.socket, address: str) -> None:
-        with _frames_cleared():
-            await self._see_through(connection, address)
-
     async def _see_through(self, connection: socket.socket, address: str) -> None:
-        task = cast("Connection", asyncio.current_task())
-        outer = End(partial(self._screened, task, Http2Meter()))
+        outer = self._outer_end()
         try:
-            with _frames_cleared():
+            with frames_cleared():
                 await _shake_hands(outer, connection, self._context())
         except (ConnectionResetError, BrokenPipeError):
             return  # hung up without a word: somebody looked whether the port is open
         except OSError as fault:
             self._refused(address, _in_words(fault))
             return
-        self._strangers.shook_hands(task)
+        self._strangers.shook_hands(this_connection())
         try:
             certificate = _certificate_of(outer.transport)
         except ValueError as fault:
@@ -173,45 +85,12 @@ class TlsFront:
             return
         name = _name()
         own = self._server.parent / name
-        self._peers[name] = Peer(address, certificate, keep=partial(self._strangers.let_through, task))
+        self._peers[name] = Peer(address, certificate, keep=partial(self._strangers.let_through, this_connection()))
         try:
-            await _pass_on(outer, own, self._server)
+            await pass_on(outer, partial(_connect, own, self._server), CLOSING_SECONDS)
         finally:
             del self._peers[name]
             own.unlink(missing_ok=True)
-
-    def _screened(self, connection: Connection, meter: Http2Meter, chunk: bytes) -> bytes:
-        """What the server gets now of what a client has sent: of strangers no headers without bounds.
-
-        Raises:
-            ConnectionAbortedError: No more of that connection.
-        """
-        if self._strangers.knows(connection):
-            return meter.rest() + chunk
-        try:
-            passing, size = meter.take(chunk)
-        except NotMeasurable as fault:
-            self._strangers.turn_away(connection, str(fault))
-            raise ConnectionAbortedError("it cannot be measured") from fault
-        self._strangers.sent(connection, size)
-        return passing
-
-    def _refused(self, address: str, cause: str) -> None:
-        self._refusals.write(peer=address, cause=cause)
-
-
-@contextmanager
-def _frames_cleared() -> Generator[None, None, None]:
-    """Have what is raised hold nothing of where it was raised.
-
-    A future that holds it is held there, and so is a connection, with 256 KiB of asyncio's buffers or more. Such a
-    circle stays until the garbage collector finds it, and a flood makes hundreds of them before that.
-    """
-    try:
-        yield
-    except BaseException as fault:
-        traceback.clear_frames(fault.__traceback__)
-        raise
 
 
 async def _shake_hands(end: End, connection: socket.socket, context: ssl.SSLContext) -> None:
@@ -247,21 +126,8 @@ def _certificate_of(transport: asyncio.Transport) -> Certificate | None:
     return None if der is None else read_certificate(der)
 
 
-async def _pass_on(outer: End, own: Path, server: Path) -> None:
-    """Pass on what comes to the server, and back, until either has ended."""
-    inner = End()
-    try:
-        await _connect(inner, own, server)
-    except BaseException as fault:
-        outer.transport.close()
-        if not isinstance(fault, OSError):
-            raise
-        return  # the server has ended, or there is no file descriptor left
-    await pass_on(outer, inner, CLOSING_SECONDS)
-
-
-async def _connect(end: End, own: Path, server: Path) -> None:
-    """Connect to the server from a socket of that name. Raises OSError."""
+async def _connect(own: Path, server: Path, end: End) -> None:
+    """Connect to the server from a socket of that name. Raises OSError: it has ended, or no descriptor is left."""
     inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         inner.setblocking(False)
@@ -282,9 +148,3 @@ def _in_words(fault: OSError) -> str:
             return "no client certificate"
         return f"the TLS handshake failed: {(fault.reason or 'unknown').replace('_', ' ').lower()}"
     return "the TLS handshake did not end in time"
-
-
-def _named(address: object) -> str:
-    """A socket's address as text, e.g. "192.0.2.1:4711"."""
-    host, port = cast("tuple[str, int]", address)[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -108,9 +108,19 @@ async def _never() -> None:
 
 
 @contextmanager
-def attacking(name: str, prey: Prey, token: str, seconds: float) -> Generator["Attacker", None, None]:
+def attacking(
+    name: str, prey: Prey, token: str, seconds: float, *, connections: int | None = None
+) -> Generator["Attacker", None, None]:
     """An attack of so many seconds, once all its connections are there. Ended at the latest with the block."""
-    told = json.dumps({"name": name, "prey": asdict(prey), "token": token, "seconds": seconds})
+    told = json.dumps(
+        {
+            "name": name,
+            "prey": asdict(prey),
+            "token": token,
+            "seconds": seconds,
+            "connections": connections or ATTACKS[name].connections,
+        }
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.integration.floods.attacker"],
         cwd=ROOT,
@@ -150,7 +160,8 @@ def main() -> None:
     told = json.load(sys.stdin)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    attacker = _Attacker(ATTACKS[told["name"]], Prey(**told["prey"]), told["token"])
+    attack = replace(ATTACKS[told["name"]], connections=told["connections"])
+    attacker = _Attacker(attack, Prey(**told["prey"]), told["token"])
     asyncio.run(attacker.attack(told["seconds"]))
     json.dump(asdict(Damage(attacker.connections, attacker.chunks, attacker.bytes)), sys.stdout)
 

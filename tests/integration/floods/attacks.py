@@ -134,8 +134,8 @@ def garbage(_: str) -> Iterator[bytes]:
 
 
 # What grpc does with headers past its limits costs so much for each connection, whatever it is told: see
-# docs/threat-model.md. It is bounded, so one connection is what these three are held to. The last ones find 512 places
-# at the TLS listener, each with Python's buffers of 256 KiB.
+# docs/threat-model.md. So one connection is what these three are held to on the data plane, where grpc alone reads them.
+# The last ones find 512 places at the TLS listener, each with Python's buffers of 256 KiB.
 ATTACKS: Mapping[str, Attack] = {
     "rapid resets": Attack("HEADERS, DATA, RST_STREAM: CVE-2023-44487", rapid_resets),
     "resets by the server": Attack("what makes the server reset: CVE-2025-8671", resets_by_the_server),

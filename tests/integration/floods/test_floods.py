@@ -3,6 +3,7 @@
 Nothing here is about how fast: benchmarks/floods.py prints that.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -31,7 +32,6 @@ FLOODS = [
     ("silent connections", "tls"),
     ("half handshakes", "tls"),
 ]
-FLOODS_OF_HEADERS = [*((name, "tcp") for name in COSTLY), ("headers without end", "tls")]
 
 
 def check_after(under_attack: Fortress, before: int, megabytes: int) -> None:
@@ -44,21 +44,24 @@ def check_after(under_attack: Fortress, before: int, megabytes: int) -> None:
     check_output(under_attack.sidecar.log)
 
 
-def check_flood(under_attack: Fortress, name: str, listener: str) -> None:
-    """Flood it, and fail if a good client's call does."""
+def check_flood(under_attack: Fortress, name: str, listener: str, **others: int) -> None:
+    """Flood it, and fail if a good client's call does. Others: an attack's `connections` and `megabytes`."""
+    attack = replace(ATTACKS[name], **others)
     before = under_attack.memory()
     under_attack.forget_peak()
 
     with (
         under_attack.good_clients() as clients,
-        attacking(name, under_attack.prey[listener], under_attack.token, SECONDS) as attacker,
+        attacking(
+            name, under_attack.prey[listener], under_attack.token, SECONDS, connections=attack.connections
+        ) as attacker,
     ):
         damage = attacker.damage()
 
     assert {listener: client.faults for listener, client in clients.items()} == {"unix": [], "tcp": [], "tls": []}
     assert all(client.seconds for client in clients.values())
-    assert damage.connections >= ATTACKS[name].connections, "the attack came about"
-    check_after(under_attack, before, ATTACKS[name].megabytes)
+    assert damage.connections >= attack.connections, "the attack came about"
+    check_after(under_attack, before, attack.megabytes)
 
 
 @pytest.mark.parametrize(("name", "listener"), [pytest.param(*flood, id=" on ".join(flood)) for flood in FLOODS])
@@ -66,11 +69,15 @@ def test_a_flood_fails_no_call_of_others(under_attack: Fortress, name: str, list
     check_flood(under_attack, name, listener)
 
 
-@pytest.mark.parametrize(
-    ("name", "listener"), [pytest.param(*flood, id=" on ".join(flood)) for flood in FLOODS_OF_HEADERS]
-)
-def test_a_flood_of_headers_fails_no_call_of_others(under_its_own_attack: Fortress, name: str, listener: str) -> None:
-    check_flood(under_its_own_attack, name, listener)
+@pytest.mark.parametrize("name", COSTLY)
+def test_a_flood_of_headers_fails_no_call_of_others(under_its_own_attack: Fortress, name: str) -> None:
+    check_flood(under_its_own_attack, name, "tcp")
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_headers_of_strangers_on_other_hosts_cost_no_memory(under_its_own_attack: Fortress, name: str) -> None:
+    """A hundred connections, of which grpc would keep more than a gigabyte."""
+    check_flood(under_its_own_attack, name, "tls", connections=100, megabytes=150)
 
 
 @pytest.mark.parametrize("name", ["pings", "header bombs"])

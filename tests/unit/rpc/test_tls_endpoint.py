@@ -10,6 +10,7 @@ import tempfile
 from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ from sidegate_sidecar.access import Authority, Grant, Role
 from sidegate_sidecar.errors import ListenerUnavailable, StartupError
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.model import Demand, StoreFacts, Subject, Verdict, wall_clock
-from sidegate_sidecar.rpc import refusals, strangers, tls_front
+from sidegate_sidecar.rpc import refusals, tls_front
 from sidegate_sidecar.rpc.actor import ACTOR
 from sidegate_sidecar.rpc.boundary import Context
 from sidegate_sidecar.rpc.certificate_files import CertificateFiles, ServerTls
 from sidegate_sidecar.rpc.gate import Gate, PeerOf
-from sidegate_sidecar.rpc.passage import End
+from sidegate_sidecar.rpc.passage import End, pass_on
 from sidegate_sidecar.rpc.server import Service
 from sidegate_sidecar.rpc.tls_endpoint import TlsEndpoint
 from structlog.testing import capture_logs
@@ -295,20 +296,26 @@ async def test_handshakes_that_stop_do_not_push_out_who_has_finished_one(
             writer.transport.abort()
 
 
-async def test_who_has_sent_most_without_a_call_gives_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strangers, "MAX_BYTES", 100_000)
-    bench.held.let_go.set()
-    [at] = await bench.endpoint.start()
-    announced = (1_000_000).to_bytes(3) + bytes(6)  # a frame of data
-    async with stranger(bench, at) as (modest, writing), stranger(bench, at) as (greedy, writing_more):
-        writing.write(wire.hello() + announced + bytes(40_000))
-        writing_more.write(wire.hello() + announced + bytes(80_000))
-        with capture_logs() as logs:
-            assert await was_cut_off(greedy)
-        async with bench.calling(at, bench.pair) as call:
-            assert await call() == b""
-        assert not modest.at_eof()
-    assert [entry["cause"] for entry in logs] == ["too much without a call"]
+async def test_who_has_sent_most_without_a_call_gives_way(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls_front, "MAX_STRANGERS_BYTES", 100_000)
+    bench = Bench(folders[0])
+    try:
+        bench.held.let_go.set()
+        [at] = await bench.endpoint.start()
+        announced = (1_000_000).to_bytes(3) + bytes(6)  # a frame of data
+        async with stranger(bench, at) as (modest, writing), stranger(bench, at) as (greedy, writing_more):
+            writing.write(wire.hello() + announced + bytes(40_000))
+            writing_more.write(wire.hello() + announced + bytes(80_000))
+            with capture_logs() as logs:
+                assert await was_cut_off(greedy)
+            async with bench.calling(at, bench.pair) as call:
+                assert await call() == b""
+            assert not modest.at_eof()
+        assert [entry["cause"] for entry in logs] == ["too much without a call"]
+    finally:
+        await bench.endpoint.stop(0)
 
 
 async def test_headers_without_end_are_turned_away(bench: Bench) -> None:
@@ -323,15 +330,19 @@ async def test_headers_without_end_are_turned_away(bench: Bench) -> None:
 
 
 async def test_who_was_let_through_may_send_more_than_strangers_may(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(strangers, "MAX_BYTES", 100_000)
-    bench.held.let_go.set()
-    [at] = await bench.endpoint.start()
-    async with bench.connected(at, bench.pair) as channel:
-        for _ in range(20):
-            long = (("x-long", "x" * 7000),)
-            assert await channel.unary_unary(METHOD)(b"", timeout=TIMEOUT, metadata=long) == b""
+    monkeypatch.setattr(tls_front, "MAX_STRANGERS_BYTES", 100_000)
+    bench = Bench(folders[0])
+    try:
+        bench.held.let_go.set()
+        [at] = await bench.endpoint.start()
+        async with bench.connected(at, bench.pair) as channel:
+            for _ in range(20):
+                long = (("x-long", "x" * 7000),)
+                assert await channel.unary_unary(METHOD)(b"", timeout=TIMEOUT, metadata=long) == b""
+    finally:
+        await bench.endpoint.stop(0)
 
 
 async def test_a_connection_ends_where_no_file_descriptor_is_left_for_its_other_half(tmp_path: Path) -> None:
@@ -343,8 +354,8 @@ async def test_a_connection_ends_where_no_file_descriptor_is_left_for_its_other_
     os.close(next_one)
     resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
     try:
-        passing_on = tls_front._pass_on  # pyright: ignore[reportPrivateUsage] - accepting would need a descriptor too
-        await passing_on(outer, tmp_path / "own", tmp_path / "server")
+        connect = tls_front._connect  # pyright: ignore[reportPrivateUsage] - accepting would need a descriptor too
+        await pass_on(outer, partial(connect, tmp_path / "own", tmp_path / "server"), 1)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -384,6 +395,22 @@ async def test_a_handshake_that_fails_leaves_no_buffers_to_the_garbage_collector
                 await asyncio.sleep(0.01)
     finally:
         gc.enable()
+
+
+async def test_on_every_address_is_on_those_of_both_families(folders: tuple[Path, Path]) -> None:
+    bench = Bench(folders[0], Listener(host="0.0.0.0"))
+    try:
+        [at] = await bench.endpoint.start()
+        with capture_logs() as logs:
+            for host in ("127.0.0.1", "::1") if socket.has_dualstack_ipv6() else ("127.0.0.1",):
+                reader, writer = await asyncio.open_connection(host, at.port)
+                writer.write(b"no TLS")
+                assert await was_cut_off(reader)
+                writer.close()
+    finally:
+        await bench.endpoint.stop(0)
+    assert [entry["peer"].rpartition(":")[0] for entry in logs] == ["127.0.0.1", "[::1]"][: len(logs)]
+    assert logs
 
 
 async def test_an_address_that_cannot_be_had_is_said(folders: tuple[Path, Path]) -> None:
