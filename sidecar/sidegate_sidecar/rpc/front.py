@@ -26,16 +26,16 @@ class Front(ABC):
     """Listens, and has each connection seen through by a task. Without a call that was let through it is a stranger's.
 
     Args:
-        refusals: The event under which it is logged that a connection was refused.
+        refusals: Where it is logged that a connection was.
         places: How many connections there may be; asked each time.
         max_bytes: That strangers may have sent, together, headers decompressed.
     """
 
-    def __init__(self, refusals: str, *, places: Callable[[], int], max_bytes: int) -> None:
+    def __init__(self, refusals: RefusalLog, *, places: Callable[[], int], max_bytes: int) -> None:
         self._places = places
         self._listening: list[socket.socket] = []
         self._connections: set[Connection] = set()
-        self._refusals = RefusalLog(refusals)
+        self._refusals = refusals
         self._strangers = Strangers(self._refused, max_bytes)
 
     async def listen(self, listener: Listener) -> Listener:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.rpc.front import CLOSING_SECONDS, Front, this_connection
 from sidegate_sidecar.rpc.passage import End, pass_on
+from sidegate_sidecar.rpc.refusals import RefusalLog
 from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint
 
 # Whoever reaches the pod may connect. What they hold must not be what verification needs: memory, file descriptors.
@@ -66,7 +67,7 @@ class _HealthFront(Front):
     """
 
     def __init__(self, server: Listener) -> None:
-        super().__init__("health_connection_refused", places=lambda: MAX_CONNECTIONS, max_bytes=MAX_BYTES)
+        super().__init__(RefusalLog("health_connection_refused"), places=lambda: MAX_CONNECTIONS, max_bytes=MAX_BYTES)
         self._server = server
 
     async def _see_through(self, connection: socket.socket, address: str) -> None:

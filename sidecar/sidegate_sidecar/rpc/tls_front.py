@@ -21,6 +21,7 @@ from sidegate_sidecar.access import Certificate, read_certificate
 from sidegate_sidecar.listener import check_socket_path
 from sidegate_sidecar.rpc.front import CLOSING_SECONDS, Front, frames_cleared, this_connection
 from sidegate_sidecar.rpc.passage import End, pass_on
+from sidegate_sidecar.rpc.refusals import RefusalLog
 
 HANDSHAKE_SECONDS = 5.0
 MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
@@ -56,7 +57,7 @@ class TlsFront(Front):
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext], server: Path) -> None:
-        super().__init__("admin_connection_refused", places=_places, max_bytes=MAX_STRANGERS_BYTES)
+        super().__init__(RefusalLog("admin_connection_refused"), places=_places, max_bytes=MAX_STRANGERS_BYTES)
         check_socket_path(server.parent / _name())
         self._context = context
         self._server = server

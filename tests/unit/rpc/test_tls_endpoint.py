@@ -398,7 +398,7 @@ async def test_a_handshake_that_fails_leaves_no_buffers_to_the_garbage_collector
 
 
 async def test_on_every_address_is_on_those_of_both_families(folders: tuple[Path, Path]) -> None:
-    bench = Bench(folders[0], Listener(host="0.0.0.0"))
+    bench = Bench(folders[0], Listener(host="0.0.0.0"))  # noqa: S104 - it is about just that
     try:
         [at] = await bench.endpoint.start()
         with capture_logs() as logs:
