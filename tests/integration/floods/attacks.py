@@ -134,7 +134,7 @@ def garbage(_: str) -> Iterator[bytes]:
 
 
 # What grpc does with headers past its limits costs so much for each connection, whatever it is told: see
-# docs/threat-model.md. So one connection is what these three are held to on the data plane, where grpc reads them first.
+# docs/threat-model.md. So one connection is what these three are held to on the data plane, where grpc reads them.
 # The last ones find 512 places at the TLS listener, each with Python's buffers of 256 KiB.
 ATTACKS: Mapping[str, Attack] = {
     "rapid resets": Attack("HEADERS, DATA, RST_STREAM: CVE-2023-44487", rapid_resets),
