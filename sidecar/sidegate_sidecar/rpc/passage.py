@@ -24,6 +24,7 @@ class End(asyncio.Protocol):
     def __init__(self, screened: Callable[[bytes], bytes] = bytes) -> None:
         self._screened = screened
         self._other: asyncio.Transport | None = None
+        self._early = b""
         loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[None] = loop.create_future()
         self.lost: asyncio.Future[None] = loop.create_future()
@@ -31,6 +32,9 @@ class End(asyncio.Protocol):
     def lead_to(self, other: "End") -> None:
         """Pass on what arrives, from now on."""
         self._other = other.transport
+        if self._early:
+            self.data_received(self._early)
+            self._early = b""
         self.transport.resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -41,7 +45,13 @@ class End(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pass it on."""
-        if self._other is None or self._other.is_closing():
+        if self._other is None:
+            # Python before 3.11.4 reads although it was told not to by connection_made: cpython issue 103607.
+            self._early += data
+            self.transport.resume_reading()
+            self.transport.pause_reading()
+            return
+        if self._other.is_closing():
             return
         try:
             self._other.write(self._screened(data))
@@ -55,7 +65,6 @@ class End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is closed."""
         self._end()
-        self._other = None
         if not self.lost.done():
             self.lost.set_result(None)
 
