@@ -15,6 +15,7 @@ from hyperframe.frame import (
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"  # §3.4
 MAX_FRAME_BYTES = 16_384  # §6.5.2, as long as the peer has not allowed more
+PADDED = 0x8  # §6.2
 CANCEL = 0x8  # §7
 VERIFY = "/sidegate.v1.VerificationService/Verify"
 BATCH_VERIFY = "/sidegate.v1.VerificationService/BatchVerify"
@@ -43,6 +44,11 @@ def header_block(path: str = VERIFY, extra: Iterable[tuple[str, str]] = ()) -> b
 def headers(stream: int, block: bytes, *flags: str) -> bytes:
     """A HEADERS frame. Flags: END_HEADERS, END_STREAM."""
     return HeadersFrame(stream, data=block, flags=flags).serialize()
+
+
+def padded(frame: bytes) -> bytes:
+    """A frame whose payload begins with the length of the padding at its end, if it is read as it is marked now."""
+    return frame[:4] + bytes([frame[4] | PADDED]) + frame[5:]
 
 
 def continuation(stream: int, block: bytes, *flags: str) -> bytes:

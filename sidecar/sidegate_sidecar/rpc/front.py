@@ -1,6 +1,7 @@
 """In front of a gRPC server: accepts connections, and passes on of each what the server may get to read."""
 
 import asyncio
+import errno
 import socket
 import traceback
 from abc import ABC, abstractmethod
@@ -19,6 +20,7 @@ from sidegate_sidecar.rpc.strangers import Connection, Strangers
 BACKLOG = 128
 CLOSING_SECONDS = 1.0  # for the last bytes, and TLS's goodbye
 BREATH_SECONDS = 0.1  # before accepting again, where the system could not
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
@@ -29,10 +31,12 @@ class Front(ABC):
         refusals: Where it is logged that a connection was.
         places: How many connections there may be; asked each time.
         max_bytes: That strangers may have sent, together, headers decompressed.
+        max_bytes_each: And each of them.
     """
 
-    def __init__(self, refusals: RefusalLog, *, places: Callable[[], int], max_bytes: int) -> None:
+    def __init__(self, refusals: RefusalLog, *, places: Callable[[], int], max_bytes: int, max_bytes_each: int) -> None:
         self._places = places
+        self._max_bytes_each = max_bytes_each
         self._listening: list[socket.socket] = []
         self._connections: set[Connection] = set()
         self._refusals = refusals
@@ -46,7 +50,7 @@ class Front(ABC):
         """
         loop = asyncio.get_running_loop()
         try:
-            listening = await _listening_socket(listener)
+            found = await _listening_sockets(listener)
         except (socket.gaierror, UnicodeError):
             raise ListenerUnavailable(
                 f"cannot listen on {listener}: the name {listener.host} does not resolve"
@@ -55,10 +59,11 @@ class Front(ABC):
             raise ListenerUnavailable(
                 f"cannot listen on {listener}: the address is in use or not this host's"
             ) from None
-        self._listening.append(listening)
-        listening.setblocking(False)
-        loop.add_reader(listening, self._accept, listening)
-        return Listener(host=listener.host, port=listening.getsockname()[1])
+        self._listening += found
+        for listening in found:
+            listening.setblocking(False)
+            loop.add_reader(listening, self._accept, listening)
+        return Listener(host=listener.host, port=found[0].getsockname()[1])
 
     def stop_accepting(self) -> None:
         """Let nobody new in."""
@@ -112,7 +117,7 @@ class Front(ABC):
 
     def _outer_end(self) -> End:
         """The end where what comes from the client of this task is screened."""
-        return End(partial(self._screened, this_connection(), Http2Meter()))
+        return End(partial(self._screened, this_connection(), Http2Meter(self._max_bytes_each)))
 
     def _screened(self, connection: Connection, meter: Http2Meter, chunk: bytes) -> bytes:
         """What the server gets now of what a client has sent: of strangers no headers without bounds.
@@ -134,20 +139,38 @@ class Front(ABC):
         self._refusals.write(peer=address, cause=cause)
 
 
-async def _listening_socket(listener: Listener) -> socket.socket:
-    """At that address; at every address of either family, as with grpc. Raises OSError, UnicodeError."""
+async def _listening_sockets(listener: Listener) -> list[socket.socket]:
+    """At each address that this leads to, at one port; as with grpc, at every address of either family for a wildcard.
+
+    Raises:
+        OSError: None of them can be had, or one is taken.
+        UnicodeError: It is no name.
+    """
+    if listener.host in _WILDCARDS and socket.has_dualstack_ipv6():
+        return [_listening_socket(socket.AF_INET6, "::", listener.port, both=True)]
     found = await asyncio.get_running_loop().getaddrinfo(
         listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )
-    family, _, _, _, address = found[0]
-    both = listener.host in _WILDCARDS and socket.has_dualstack_ipv6()
-    # Without SO_REUSEPORT, by which two would share a port.
-    return socket.create_server(
-        ("::", listener.port) if both else address[:2],
-        family=socket.AF_INET6 if both else family,
-        backlog=BACKLOG,
-        dualstack_ipv6=both,
-    )
+    listening: list[socket.socket] = []
+    missing: OSError | None = None
+    for family, host in dict.fromkeys((family, address[0]) for family, _, _, _, address in found):
+        port = listening[0].getsockname()[1] if listening else listener.port
+        try:
+            listening.append(_listening_socket(family, host, port))
+        except OSError as fault:
+            missing = fault
+            if fault.errno not in _NOT_OURS:
+                break
+    if missing is not None and (missing.errno not in _NOT_OURS or not listening):
+        for each in listening:
+            each.close()
+        raise missing
+    return listening
+
+
+def _listening_socket(family: int, host: str | int, port: int, *, both: bool = False) -> socket.socket:
+    """Without SO_REUSEPORT, by which two would share a port. Raises OSError."""
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from sidegate_sidecar.rpc.server import DATA_SOCKET_MODE, Endpoint
 
 # Whoever reaches the pod may connect. What they hold must not be what verification needs: memory, file descriptors.
 MAX_CONNECTIONS = 64
-MAX_BYTES = 1024 * 1024  # a probe has 300
+MAX_BYTES_EACH = 128 * 1024  # who asks four times a second needs that until the connection is a minute old
 _OPTIONS = (
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS + 16),  # some of which end; for who gets past the front
     ("grpc.max_concurrent_streams", 8),
     ("grpc.max_receive_message_length", 1024),
     ("grpc.max_connection_idle_ms", 2_000),
@@ -67,12 +68,21 @@ class _HealthFront(Front):
     """
 
     def __init__(self, server: Listener) -> None:
-        super().__init__(RefusalLog("health_connection_refused"), places=lambda: MAX_CONNECTIONS, max_bytes=MAX_BYTES)
+        super().__init__(
+            RefusalLog("health_connection_refused"),
+            places=lambda: MAX_CONNECTIONS,
+            max_bytes=MAX_CONNECTIONS * MAX_BYTES_EACH,
+            max_bytes_each=MAX_BYTES_EACH,
+        )
         self._server = server
 
     async def _see_through(self, connection: socket.socket, address: str) -> None:
         outer = self._outer_end()
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: outer, connection)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: outer, connection)
+        except OSError:  # it was reset before that, which some systems say here
+            connection.close()
+            return
         self._strangers.shook_hands(this_connection())
         await pass_on(outer, self._connect, CLOSING_SECONDS)
 

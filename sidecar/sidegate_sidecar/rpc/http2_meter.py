@@ -17,6 +17,7 @@ _END_HEADERS = 0x4
 _PADDED = 0x8
 _PRIORITY = 0x20
 _PRIORITY_BYTES = 5  # §6.2
+_WORK_BYTES = 64  # that a frame counts for beside its own: reading one costs as much as copying so many
 
 _FIELD_BYTES = 32  # RFC 7541 §4.1: what each takes beside its name and value
 _TABLE_BYTES = 4096  # RFC 9113 §6.5.2: a larger table would have to be offered
@@ -32,9 +33,14 @@ class NotMeasurable(ValueError):
 
 
 class Http2Meter:
-    """Of one connection, from its first byte on."""
+    """Of one connection, from its first byte on.
 
-    def __init__(self) -> None:
+    Args:
+        allowance: What the connection may come to, in bytes.
+    """
+
+    def __init__(self, allowance: int) -> None:
+        self._left = allowance
         self._received = bytearray()  # and not let pass yet
         self._read = 0  # of these
         self._skipping = _PREFACE_BYTES  # to the end of what holds no headers
@@ -50,11 +56,12 @@ class Http2Meter:
         only named counts like the largest that was ever told.
 
         Raises:
-            NotMeasurable: The headers of a call are past MAX_HEADERS_BYTES, or no headers.
+            NotMeasurable: The allowance is spent, the headers of a call are past MAX_HEADERS_BYTES, or no headers.
         """
+        before = self._left
         received = self._received
         received += data
-        size = len(data)
+        self._spend(len(data))
         passing = 0
         while True:
             if self._block is None:
@@ -64,6 +71,7 @@ class Http2Meter:
                 passing = self._read
             if self._skipping or len(received) - self._read < _FRAME_BYTES:
                 break
+            self._spend(_WORK_BYTES)
             length, kind, flags = _frame(received, self._read)
             if (kind == _CONTINUATION) != (self._block is not None):
                 raise NotMeasurable("frames are out of order")
@@ -74,17 +82,20 @@ class Http2Meter:
             if len(received) < end:
                 break
             fragment = received[self._read + _FRAME_BYTES : end]
-            self._block = _without_padding(fragment, flags) if self._block is None else self._block + fragment
+            if self._block is None:
+                self._block = _without_priority(fragment, flags)
+            else:
+                self._block += fragment
             self._read = end
             if flags & _END_HEADERS:
-                size += self._measured(bytes(self._block))
+                self._measure(bytes(self._block))
                 self._block = None
         let_pass = bytes(received[:passing])
         del received[:passing]
         self._read -= passing
         if len(received) > MAX_HEADERS_BYTES:
             raise NotMeasurable("headers without end")
-        return let_pass, size
+        return let_pass, before - self._left
 
     def rest(self) -> bytes:
         """What `take` kept back, the beginning of headers, once: nothing is measured any more."""
@@ -92,17 +103,25 @@ class Http2Meter:
         self._received.clear()
         return rest
 
-    def _measured(self, block: bytes) -> int:
-        """What a header block [RFC 7541 §6] comes to, at most. Raises NotMeasurable."""
-        size = at = 0
+    def _spend(self, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise NotMeasurable("too much without a call")
+
+    def _measure(self, block: bytes) -> None:
+        """Spend what a header block [RFC 7541 §6] comes to, at most. Raises NotMeasurable."""
+        least = self._left - MAX_HEADERS_BYTES
+        at = 0
         while at < len(block):
             first = block[at]
             if first & 0x80:  # §6.1: named, no more
                 index, at = _integer(block, at, 7)
-                size += _STATIC_BYTES if index <= _STATIC_FIELDS else self._largest_field
+                size = _STATIC_BYTES if index <= _STATIC_FIELDS else self._largest_field
+                if size == 0:
+                    raise NotMeasurable("headers are malformed")  # nothing is there to be named
             elif first & 0xE0 == 0x20:  # §6.3: the table's size
                 _, at = _integer(block, at, 5)
-                size += _FIELD_BYTES
+                size = _FIELD_BYTES
             else:  # §6.2
                 is_kept = bool(first & 0x40)
                 index, at = _integer(block, at, 6 if is_kept else 4)
@@ -111,14 +130,13 @@ class Http2Meter:
                 else:
                     name = _STATIC_NAME_BYTES if index <= _STATIC_FIELDS else self._longest_name
                 value, at = _string(block, at)
-                field = _FIELD_BYTES + name + value
-                size += field
+                size = _FIELD_BYTES + name + value
                 if is_kept:
                     self._longest_name = min(max(self._longest_name, name), _TABLE_BYTES)
-                    self._largest_field = min(max(self._largest_field, field), _TABLE_BYTES)
-            if size > MAX_HEADERS_BYTES:
+                    self._largest_field = min(max(self._largest_field, size), _TABLE_BYTES)
+            self._spend(size)
+            if self._left < least:
                 raise NotMeasurable("headers past all limits")
-        return size
 
 
 def _frame(received: bytearray, at: int) -> tuple[int, int, int]:
@@ -126,18 +144,19 @@ def _frame(received: bytearray, at: int) -> tuple[int, int, int]:
     return int.from_bytes(received[at : at + 3]), received[at + 3], received[at + 4]
 
 
-def _without_padding(fragment: bytearray, flags: int) -> bytearray:
-    """The header block in a HEADERS frame. Raises NotMeasurable."""
-    start, end = 0, len(fragment)
+def _without_priority(fragment: bytearray, flags: int) -> bytearray:
+    """The header block in a HEADERS frame. Raises NotMeasurable.
+
+    Padding is refused, and so grpc does, but only after it has read the padding as headers: what was measured would be
+    something else than what it reads.
+    """
     if flags & _PADDED:
-        if not fragment:
-            raise NotMeasurable("frames are malformed")
-        start, end = 1, end - fragment[0]
-    if flags & _PRIORITY:
-        start += _PRIORITY_BYTES
-    if start > end:
+        raise NotMeasurable("headers are padded")
+    if not flags & _PRIORITY:
+        return fragment
+    if len(fragment) < _PRIORITY_BYTES:
         raise NotMeasurable("frames are malformed")
-    return fragment[start:end]
+    return fragment[_PRIORITY_BYTES:]
 
 
 def _integer(block: bytes, at: int, prefix_bits: int) -> tuple[int, int]:

@@ -88,14 +88,14 @@ async def pass_on(outer: End, connect: Callable[[End], Awaitable[object]], closi
 
     Args:
         outer: Of a connection that stands.
-        connect: Connects the other one. If it cannot, by an OSError, the first one is closed and that is all.
+        connect: Connects the other one. If it cannot, by an OSError, the first one is ended and that is all.
         closing_seconds: As above.
     """
     inner = End()
     try:
         await connect(inner)
     except BaseException as fault:
-        outer.transport.close()
+        outer.transport.abort()
         if not isinstance(fault, OSError):
             raise
         return

