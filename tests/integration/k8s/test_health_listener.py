@@ -247,6 +247,7 @@ def test_a_flood_of_headers_costs_verification_nothing_and_passes(folder: Path, 
         assert {json.loads(line)["cause"] for line in refusals} <= {
             "headers past all limits",
             "headers without end",
+            "headers are padded",
             "too many connections",
             "too much without a call",
         }
