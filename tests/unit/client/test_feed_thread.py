@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -115,6 +116,8 @@ def test_a_client_is_collected_wherever_that_happens(server: FeedServer, holder:
     server.wait_for_stream(1)
     feed: dict[str, Feed] = vars(client)
     thread: Any = vars(feed["_feed"])["_thread"]
+    while thread._stream is None:  # the server knows of it first
+        time.sleep(0.001)
     lock: AbstractContextManager[object] = {
         "the feed": thread._lock,
         "its pause": thread._stopping._cond,
