@@ -24,7 +24,7 @@ from sidegate_sidecar.rpc.passage import End, pass_on
 from sidegate_sidecar.rpc.refusals import RefusalLog
 
 HANDSHAKE_SECONDS = 5.0
-MAX_CONNECTIONS = 512  # each may hold 400 kB of what its client does not read, or sends without end
+MAX_CONNECTIONS = 512  # each may hold 700 kB: asyncio's buffers, and what its client does not read or not end
 MAX_STRANGERS_BYTES = 16 * 1024 * 1024  # a first call may have 2 MB: a thousand sessions
 DESCRIPTORS_PER_CONNECTION = 3  # to the client, and both ends of the socket to the server
 _NAME_BYTES = 8  # of randomness, in the name of a connection's own socket
