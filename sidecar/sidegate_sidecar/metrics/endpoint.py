@@ -6,7 +6,6 @@ to make it, and there are only so many.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST
 
-from sidegate_sidecar.errors import ListenerUnavailable
+from sidegate_sidecar.binding import listening_sockets
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.logs import places
 from sidegate_sidecar.metrics.collector import Sources, registry_of
@@ -30,7 +29,6 @@ BACKLOG = 32  # as many are accepted in one turn of the event loop: fewer than t
 ENDING_SECONDS = 0.25
 
 _OPENMETRICS = "application/openmetrics-text"
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 _openmetrics: Any = openmetrics  # which has no types
 _unheard = logging.getLogger(f"{__name__}.requests")
@@ -51,7 +49,7 @@ class MetricsEndpoint:
         self._listener = listener
         self._registry = registry_of(sources)
         self._connections: _Connections | None = None
-        self._accepting: asyncio.Server | None = None
+        self._accepting: list[asyncio.Server] = []
 
     async def start(self) -> list[Listener]:
         """Bind and serve. Where it listens, with the port that the system chose.
@@ -59,7 +57,7 @@ class MetricsEndpoint:
         Raises:
             ListenerUnavailable: The address cannot be had.
         """
-        bound = await _bind(self._listener)
+        bound = await listening_sockets(self._listener, BACKLOG)
         self._connections = _Connections(
             self._answer,
             access_log=None,
@@ -72,13 +70,14 @@ class MetricsEndpoint:
             auto_decompress=False,
         )
         loop = asyncio.get_running_loop()
-        self._accepting = await loop.create_server(self._connections, sock=bound, backlog=BACKLOG)
-        return [Listener(host=self._listener.host, port=bound.getsockname()[1])]
+        self._accepting = [await loop.create_server(self._connections, sock=each, backlog=BACKLOG) for each in bound]
+        return [Listener(host=self._listener.host, port=bound[0].getsockname()[1])]
 
     async def stop(self) -> None:
         """Accept nobody any more, and end what is open."""
-        if self._accepting is not None and self._connections is not None:
-            self._accepting.close()
+        for accepting in self._accepting:
+            accepting.close()
+        if self._connections is not None:
             await self._connections.shutdown(ENDING_SECONDS)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -133,24 +132,3 @@ class _Connections(web.Server):
         transport, limit = self._open.pop(handler)
         limit.cancel()
         transport.abort()
-
-
-async def _bind(listener: Listener) -> socket.socket:
-    """A socket bound there. On every address of IPv4 is on every address of IPv6 as well, as it is with grpc.
-
-    Raises:
-        ListenerUnavailable: The name does not resolve, or the address is taken or not this host's.
-    """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except (OSError, UnicodeError):  # UnicodeError: no name at all, e.g. with a label of 64 characters
-        raise ListenerUnavailable(f"cannot listen on {listener}: the name {listener.host} does not resolve") from None
-    family, _, _, _, address = found[0]
-    try:
-        if listener.host in _EVERY_ADDRESS and socket.has_dualstack_ipv6():
-            return socket.create_server(("::", listener.port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server(address, family=family)
-    except OSError:
-        raise ListenerUnavailable(f"cannot listen on {listener}: the address is in use or not this host's") from None

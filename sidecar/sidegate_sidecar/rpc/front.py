@@ -1,7 +1,6 @@
 """In front of a gRPC server: accepts connections, and passes on of each what the server may get to read."""
 
 import asyncio
-import errno
 import socket
 import traceback
 from abc import ABC, abstractmethod
@@ -10,18 +9,15 @@ from contextlib import contextmanager
 from functools import partial
 from typing import cast
 
-from sidegate_sidecar.errors import ListenerUnavailable
+from sidegate_sidecar.binding import listening_sockets
 from sidegate_sidecar.listener import Listener
 from sidegate_sidecar.rpc.http2_meter import Http2Meter, NotMeasurable
 from sidegate_sidecar.rpc.passage import End
 from sidegate_sidecar.rpc.refusals import RefusalLog
 from sidegate_sidecar.rpc.strangers import Connection, Strangers
 
-BACKLOG = 128
 CLOSING_SECONDS = 1.0  # for the last bytes, and TLS's goodbye
 BREATH_SECONDS = 0.1  # before accepting again, where the system could not
-_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
 
 
 class Front(ABC):
@@ -48,21 +44,10 @@ class Front(ABC):
         Raises:
             ListenerUnavailable: The address is taken, or not this host's.
         """
-        loop = asyncio.get_running_loop()
-        try:
-            found = await _listening_sockets(listener)
-        except (socket.gaierror, UnicodeError):
-            raise ListenerUnavailable(
-                f"cannot listen on {listener}: the name {listener.host} does not resolve"
-            ) from None
-        except OSError:
-            raise ListenerUnavailable(
-                f"cannot listen on {listener}: the address is in use or not this host's"
-            ) from None
+        found = await listening_sockets(listener)
         self._listening += found
         for listening in found:
-            listening.setblocking(False)
-            loop.add_reader(listening, self._accept, listening)
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
         return Listener(host=listener.host, port=found[0].getsockname()[1])
 
     def stop_accepting(self) -> None:
@@ -137,40 +122,6 @@ class Front(ABC):
 
     def _refused(self, address: str, cause: str) -> None:
         self._refusals.write(peer=address, cause=cause)
-
-
-async def _listening_sockets(listener: Listener) -> list[socket.socket]:
-    """At each address that this leads to, at one port; as with grpc, at every address of either family for a wildcard.
-
-    Raises:
-        OSError: None of them can be had, or one is taken.
-        UnicodeError: It is no name.
-    """
-    if listener.host in _WILDCARDS and socket.has_dualstack_ipv6():
-        return [_listening_socket(socket.AF_INET6, "::", listener.port, both=True)]
-    found = await asyncio.get_running_loop().getaddrinfo(
-        listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
-    listening: list[socket.socket] = []
-    missing: OSError | None = None
-    for family, host in dict.fromkeys((family, address[0]) for family, _, _, _, address in found):
-        port = listening[0].getsockname()[1] if listening else listener.port
-        try:
-            listening.append(_listening_socket(family, host, port))
-        except OSError as fault:
-            missing = fault
-            if fault.errno not in _NOT_OURS:
-                break
-    if missing is not None and (missing.errno not in _NOT_OURS or not listening):
-        for each in listening:
-            each.close()
-        raise missing
-    return listening
-
-
-def _listening_socket(family: int, host: str | int, port: int, *, both: bool = False) -> socket.socket:
-    """Without SO_REUSEPORT, by which two would share a port. Raises OSError."""
-    return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=both)
 
 
 @contextmanager

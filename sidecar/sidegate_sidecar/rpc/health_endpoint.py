@@ -17,6 +17,7 @@ _OPTIONS = (
     ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS + 16),  # some of which end; for who gets past the front
     ("grpc.max_concurrent_streams", 8),
     ("grpc.max_receive_message_length", 1024),
+    # And none of those places may be held for long.
     ("grpc.max_connection_idle_ms", 2_000),
     ("grpc.max_connection_age_ms", 60_000),
     ("grpc.max_connection_age_grace_ms", 1_000),
