@@ -1,4 +1,4 @@
-"""Listening at an address, for what asyncio serves. grpc does so by itself, at the same addresses for the same words."""
+"""Listening at an address, for what asyncio serves. grpc does so by itself, and takes a word for the same addresses."""
 
 import asyncio
 import errno
